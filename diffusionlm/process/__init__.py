@@ -1,0 +1,23 @@
+"""Noising processes, from noise (t = 0) to data (t = 1). A new one is a file here and an import line below."""
+
+from diffusionlm.process.base import Corrupted, Process
+from diffusionlm.process.layout import Layout
+from diffusionlm.process.mask import MaskProcess
+from diffusionlm.process.registries import SCHEDULES
+from diffusionlm.process.times import TimesParams, draw_times
+from diffusionlm.process.vocabulary import Vocabulary
+from diffusionlm.registry import Registry
+
+PROCESSES: Registry[Process] = Registry("process", Process, globals())
+
+__all__ = [
+    "PROCESSES",
+    "SCHEDULES",
+    "Corrupted",
+    "Layout",
+    "MaskProcess",
+    "Process",
+    "TimesParams",
+    "Vocabulary",
+    "draw_times",
+]

@@ -1,0 +1,92 @@
+"""The absorbing process: a token is clean with probability κ(t) and the mask token m otherwise.
+
+    q_t(z | x) = κ_t·1[z = x] + (1 − κ_t)·1[z = m]
+
+Its bound is tight for the head p(x_i | visible tokens) and is a weighted cross-entropy at the masked positions:
+
+    NELBO(x) = E_{t ~ U(0,1)} c(t) Σ_{i : z_i = m} −ln p_i(x_i | z),     c = κ̇ / (1 − κ)
+
+The value does not depend on κ. References: Sahoo et al. 2024 (MDLM), https://arxiv.org/abs/2406.07524 eq. 10; Shi et al.
+2024 (MD4), https://arxiv.org/abs/2406.04329; Gat et al. 2024, https://arxiv.org/abs/2407.15595.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from diffusionlm.lazy import torch
+from diffusionlm.params import Strict
+from diffusionlm.process.base import Corrupted, Measure, Process
+from diffusionlm.process.registries import SCHEDULES
+from diffusionlm.process.schedules import Schedule
+from diffusionlm.process.selection import bernoulli, document_counts, exact_count
+from diffusionlm.process.vocabulary import Vocabulary
+from diffusionlm.rng import Draws
+
+
+class MaskParams(Strict):
+    """The absorbing (mask) process of MDLM, LLaDA and masked discrete flow matching."""
+
+    name: Literal["mask"] = "mask"
+    schedule: SCHEDULES.union(default="linear") = Field(
+        default_factory=SCHEDULES["linear"].Params, validate_default=True
+    )
+    """κ(t), the probability that a token is clean."""
+    corruption: Literal["bernoulli", "exact_count"] = "bernoulli"
+    """Mask each token alone, or exactly n of a document's L tokens with n uniform (lower variance, same expectation)."""
+    mask_id: int | None = Field(default=None, ge=0)
+    """Model row of the mask token; unset = the row after the tokenizer's ids."""
+
+
+class MaskProcess(Process):
+    """Absorbing process. MDLM, https://arxiv.org/abs/2406.07524."""
+
+    Params = MaskParams
+    bound = "tight"
+    state = "ids"
+
+    def __init__(self, params: MaskParams, vocabulary: Vocabulary) -> None:
+        super().__init__(params, vocabulary)
+        self._schedule: Schedule = SCHEDULES.build(params.schedule)
+
+    @property
+    def schedule(self) -> Schedule:
+        return self._schedule
+
+    def corrupt(
+        self,
+        x_1: torch.Tensor,
+        t: torch.Tensor,
+        editable: torch.Tensor,
+        segments: torch.Tensor,
+        draws: Draws,
+        measure: Measure = "t",
+    ) -> Corrupted:
+        if self.params.corruption == "exact_count":
+            u = 1.0 - (t if measure == "t" else self.schedule.kappa(t))
+            # t ≥ 0 makes u ≤ 1; u = 1 itself would count one too many.
+            masked, n = exact_count(u.clamp(max=1.0 - 1e-12), editable, segments, draws)
+            length = document_counts(editable, segments).clamp_min(1)
+            probability = n.double() / length
+            t = torch.where(n > 0, self.schedule.inverse(1.0 - probability), t)
+            weight = 1.0 / probability.clamp_min(1e-12)
+        else:
+            probability = self.schedule.remaining(t)
+            masked = bernoulli(probability, editable, draws)
+            weight = self.schedule.jump_rate(t) if measure == "t" else 1.0 / probability
+        return Corrupted(
+            x_t=torch.where(masked, self.vocabulary.mask_id, x_1),
+            t=t,
+            noised=masked,
+            editable=editable,
+            weight=torch.where(masked, weight, 0.0),
+            noise_probability=probability,
+        )
+
+    def source(self, x: torch.Tensor, editable: torch.Tensor, draws: Draws) -> torch.Tensor:
+        return torch.where(editable, self.vocabulary.mask_id, x)
+
+    def is_noise(self, z: torch.Tensor) -> torch.Tensor:
+        return z == self.vocabulary.mask_id
