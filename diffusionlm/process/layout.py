@@ -1,7 +1,7 @@
 """Which positions of a row belong together: document segments, positions and the attention pattern.
 
-Data builds a layout, a process may replace it (block diffusion attends from a noisy to a clean half), the model turns it
-into attention. It lives below all three.
+Data builds a layout, a process may replace it (block diffusion attends from a noisy to a clean half), the model turns
+it into attention. It lives below all three.
 """
 
 from __future__ import annotations

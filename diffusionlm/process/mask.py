@@ -6,8 +6,8 @@ Its bound is tight for the head p(x_i | visible tokens) and is a weighted cross-
 
     NELBO(x) = E_{t ~ U(0,1)} c(t) Σ_{i : z_i = m} −ln p_i(x_i | z),     c = κ̇ / (1 − κ)
 
-The value does not depend on κ. References: Sahoo et al. 2024 (MDLM), https://arxiv.org/abs/2406.07524 eq. 10; Shi et al.
-2024 (MD4), https://arxiv.org/abs/2406.04329; Gat et al. 2024, https://arxiv.org/abs/2407.15595.
+The value does not depend on κ. References: Sahoo et al. 2024 (MDLM), https://arxiv.org/abs/2406.07524 eq. 10;
+Shi et al. 2024 (MD4), https://arxiv.org/abs/2406.04329; Gat et al. 2024, https://arxiv.org/abs/2407.15595.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class MaskParams(Strict):
     )
     """κ(t), the probability that a token is clean."""
     corruption: Literal["bernoulli", "exact_count"] = "bernoulli"
-    """Mask each token alone, or exactly n of a document's L tokens with n uniform (lower variance, same expectation)."""
+    """Mask each token alone, or exactly n of a document's L tokens, n uniform (lower variance, same expectation)."""
     mask_id: int | None = Field(default=None, ge=0)
     """Model row of the mask token; unset = the row after the tokenizer's ids."""
 

@@ -1,8 +1,8 @@
 """Training and evaluation times: stratified over the global batch, one value per document.
 
 A step draws one u; row b of the B rows of the whole step (all ranks, all micro-batches) takes t = (u + b/B) mod 1. The
-documents of a packed row take further points of the same lattice, shifted by multiples of the golden ratio, so that each
-document has its own t and every slice of the batch stays evenly spread. docs/MATH.md §0;
+documents of a packed row take further points of the same lattice, shifted by multiples of the golden ratio, so that
+each document has its own t and every slice of the batch stays evenly spread. docs/MATH.md §0;
 Kingma et al. 2021, "Variational Diffusion Models" §I.1, https://arxiv.org/abs/2107.00630.
 """
 

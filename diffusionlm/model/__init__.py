@@ -1,0 +1,1 @@
+"""The one network that every method trains: a Transformer, bidirectional or causal."""

@@ -1,0 +1,78 @@
+"""Multi-head self-attention over documents packed in rows.
+
+The attention pattern is an argument, not a property of the module: segments keep documents apart, ``causal`` restricts
+them to earlier positions. Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; grouped queries: Ainslie et al. 2023,
+https://arxiv.org/abs/2305.13245.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from diffusionlm.model.linear import Linear
+from diffusionlm.model.norm import RMSNorm
+from diffusionlm.model.params import TransformerParams
+from diffusionlm.model.rope import apply_rope
+from diffusionlm.process.layout import Layout
+
+
+def attention_mask(layout: Layout) -> torch.Tensor | None:
+    """Return (B, 1, T, T) bool, True where a query may see a key, or None where ``is_causal`` or nothing suffices.
+
+    Padding (segment 0) sees padding, so that no query is left without a key; nothing scores it.
+    """
+    if layout.segments is None:
+        return None
+    same = layout.segments[:, None, :, None] == layout.segments[:, None, None, :]
+    if layout.causal:
+        same = same & torch.ones(same.shape[-2:], dtype=torch.bool, device=same.device).tril()
+    return same
+
+
+class Attention(nn.Module):
+    """Self-attention with rotary positions, grouped queries and optional normalisation of queries and keys."""
+
+    def __init__(self, params: TransformerParams) -> None:
+        super().__init__()
+        self.heads, self.kv_heads = params.heads, params.resolved_kv_heads
+        self.head_width = params.resolved_head_width
+        queries, keys = self.heads * self.head_width, self.kv_heads * self.head_width
+        self.q = Linear(params.width, queries, bias=params.qkv_bias)
+        self.k = Linear(params.width, keys, bias=params.qkv_bias)
+        self.v = Linear(params.width, keys, bias=params.qkv_bias)
+        self.o = Linear(queries, params.width)
+        self.q_norm = RMSNorm(self.head_width, params.norm_eps) if params.qk_norm else None
+        self.k_norm = RMSNorm(self.head_width, params.norm_eps) if params.qk_norm else None
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        rope: tuple[torch.Tensor, torch.Tensor],
+        mask: torch.Tensor | None,
+        causal: bool,
+    ) -> torch.Tensor:
+        """Return (B, T, D) from (B, T, D).
+
+        Args:
+            x: Normalised states.
+            rope: Cosine and sine tables of the positions.
+            mask: (B, 1, T, T) bool or None, from ``attention_mask``; it already contains ``causal``.
+            causal: Used only where ``mask`` is None.
+        """
+        batch, length, _ = x.shape
+        q = self.q(x).view(batch, length, self.heads, self.head_width)
+        k = self.k(x).view(batch, length, self.kv_heads, self.head_width)
+        v = self.v(x).view(batch, length, self.kv_heads, self.head_width)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = apply_rope(q, *rope), apply_rope(k, *rope)
+        out = nn.functional.scaled_dot_product_attention(
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            attn_mask=mask,
+            is_causal=causal and mask is None,
+            enable_gqa=self.kv_heads != self.heads,
+        )
+        return self.o(out.transpose(1, 2).reshape(batch, length, -1))
