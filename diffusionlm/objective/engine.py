@@ -1,0 +1,116 @@
+"""From a clean batch to a differentiable loss: corrupt, run the network, gather, chunked cross-entropy.
+
+The loss of a step is a sum over rows divided by a count over the *whole* step (all micro-batches, all ranks), so the
+caller corrupts every micro-batch first, adds up ``Prepared.denominator``, and only then runs ``loss_sum``. Splitting a
+batch therefore never changes the gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from diffusionlm.kernels.linear_cross_entropy import linear_cross_entropy
+from diffusionlm.objective.base import Objective
+from diffusionlm.process.base import Corrupted
+from diffusionlm.process.layout import Layout
+from diffusionlm.process.times import draw_times
+from diffusionlm.rng import Draws
+
+
+class Network(Protocol):
+    """What the engine needs of a model; see ``diffusionlm.model.transformer.Transformer``."""
+
+    @property
+    def head_weight(self) -> torch.Tensor:
+        """(K, D) head."""
+        ...
+
+    def __call__(
+        self, x_t: torch.Tensor, t: torch.Tensor | None, layout: Layout, rows: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return (N, D) states of the rows."""
+        ...
+
+
+class CleanBatch(Protocol):
+    """What the engine needs of a batch; see ``diffusionlm.data``."""
+
+    x_1: torch.Tensor
+    segments: torch.Tensor
+    positions: torch.Tensor
+    document: torch.Tensor
+    window: torch.Tensor
+    frozen: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A corrupted micro-batch with what its loss needs.
+
+    Attributes:
+        corrupted: The noisy states.
+        layout: Segments (after cropping) and positions.
+        rows: (N,) int64 flat indices of the scored positions.
+        target: (N,) int64 clean tokens there.
+        weight: (N,) float64 weights there.
+        denominator: 0-dim int64, this batch's share of the divisor.
+    """
+
+    corrupted: Corrupted
+    layout: Layout
+    rows: torch.Tensor
+    target: torch.Tensor
+    weight: torch.Tensor
+    denominator: torch.Tensor
+
+
+@dataclass(frozen=True)
+class LossSum:
+    """The loss of a micro-batch before division.
+
+    Attributes:
+        total: 0-dim, Σ weight · CE in nats, differentiable.
+        nll: (N,) CE of each scored row in nats, without gradient.
+    """
+
+    total: torch.Tensor
+    nll: torch.Tensor
+
+
+def prepare(
+    objective: Objective, batch: CleanBatch, seed: int, step: int, rows_of_step: torch.Tensor, global_rows: int
+) -> Prepared:
+    """Corrupt a micro-batch.
+
+    Args:
+        objective: The objective, which knows its process.
+        batch: Clean tokens, (B, T).
+        seed: Seed of the corruption.
+        step: Optimizer step.
+        rows_of_step: (B,) int64, the index of each row within the step's global batch.
+        global_rows: Rows of the whole step.
+    """
+    draws = Draws(seed=seed, step=step, document=batch.document, window=batch.window, position=batch.positions)
+    segments = objective.crop(batch.segments, draws)
+    t = objective.clock(draw_times(objective.params.times, seed, step, rows_of_step, global_rows, segments))
+    editable = (segments > 0) & ~batch.frozen
+    corrupted = objective.process.corrupt(batch.x_1, t, editable, segments, draws)
+    rows = objective.scored(corrupted).flatten().nonzero().squeeze(1)
+    return Prepared(
+        corrupted=corrupted,
+        layout=Layout(segments=segments, positions=batch.positions),
+        rows=rows,
+        target=batch.x_1.flatten()[rows],
+        weight=objective.weight(corrupted).flatten()[rows],
+        denominator=objective.denominator(corrupted),
+    )
+
+
+def loss_sum(model: Network, prepared: Prepared) -> LossSum:
+    """Run the network on a prepared micro-batch and return its undivided loss."""
+    hidden = model(prepared.corrupted.x_t, prepared.corrupted.t, prepared.layout, prepared.rows)
+    total, nll = linear_cross_entropy(hidden, model.head_weight, prepared.target, prepared.weight)
+    return LossSum(total=total, nll=nll)
