@@ -1,0 +1,147 @@
+"""What every command shares: its options, how a configuration is loaded, and how errors end.
+
+stdout is the product (text or JSON lines), stderr the talk. Exit codes: 0 done; 2 a mistake in the user's hands, told
+in one line; 130 interrupted; 1 a fault of ours, with its traceback. Nothing heavy is imported here: ``--help`` must
+answer at once, so a command imports its parameters when it runs and the library after they are valid.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import sys
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from diffusionlm.errors import FlowLMError
+
+if TYPE_CHECKING:
+    from diffusionlm.workflows.params import CommandParams
+
+P = TypeVar("P", bound="CommandParams")
+
+EXIT_FAULT, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
+
+Config = Annotated[
+    str | None,
+    typer.Option("--config", metavar="FILE.toml", help="Configuration: a file, or the bare name of a packaged recipe."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One value, as section.key=value. Repeatable; wins over the file."),
+]
+PrintConfig = Annotated[
+    bool, typer.Option("--print-config", help="Print the resolved configuration as TOML and do nothing else.")
+]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option("--checkpoint", metavar="PATH", help="A checkpoint or run folder (its newest good checkpoint)."),
+]
+
+# Where the command writes, for the message about a full device: the system's error often names no file.
+_output: ContextVar[Path | None] = ContextVar("output", default=None)
+
+
+def configure(
+    params: type[P],
+    config: str | None,
+    settings: list[str] | None,
+    print_config: bool,
+    flags: Mapping[str, Any] | None = None,
+) -> P:
+    """Return the validated configuration of a command, or print it and end if ``--print-config`` asks for that.
+
+    Args:
+        params: The class of the command's configuration.
+        config: The value of ``--config``.
+        settings: The values of ``--set``.
+        print_config: Whether to print the result and exit with code 0.
+        flags: Values of the command's own options by dotted key; None means that the option was not given.
+
+    Raises:
+        ConfigError: The result is not valid.
+    """
+    from config import overrides
+    from config.load import load
+
+    options = [overrides.parse(text) for text in settings or []]
+    for key, value in (flags or {}).items():
+        if value is not None:
+            shown = f"--{key.rpartition('.')[2].replace('_', '-')} {value}"
+            options.append(overrides.Override(tuple(key.split(".")), value, shown))
+    loaded = load(params, config, options)
+    if print_config:
+        from config.print import printed
+
+        typer.echo(printed(loaded, params.command), nl=False)
+        raise typer.Exit
+    _output.set(loaded.output_folder())
+    return loaded
+
+
+def guarded(function: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a command so that its errors end as this module's docstring says."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except FlowLMError as error:
+            fail(" ".join(str(error).split("\n")))
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        except Exception as error:
+            if not device_full(error):
+                raise
+            fail(f"no space left on the device that holds {_full_folder(error)}; free some space and run again")
+
+    return run
+
+
+def fail(message: str) -> None:
+    """Print one line about a user's mistake and end with exit code 2."""
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(EXIT_USER)
+
+
+def device_full(error: BaseException | None) -> bool:
+    """Return whether an error, or one that it came from, says that a device is full or a quota used up.
+
+    Compiled writers (safetensors) report it as an error of their own whose text holds the system's words.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error) or "StorageFull" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _full_folder(error: BaseException | None) -> str:
+    """Return the folder to name in the message about a full device."""
+    while error is not None:
+        if isinstance(error, OSError) and error.filename is not None:
+            return str(Path(str(error.filename)).parent)
+        error = error.__cause__ or error.__context__
+    return str(_output.get() or Path.cwd())
+
+
+def make_app(function: Callable[..., None]) -> typer.Typer:
+    """Return the application of one command; the command's docstring is its help."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(guarded(function))
+    return app
+
+
+def run(app: typer.Typer) -> None:
+    """Run an application as a process: the entry point of a console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # Generated text may hold any character; a terminal with a narrow encoding must not stop the run.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    app()

@@ -1,0 +1,57 @@
+"""Find and read a configuration file: a path, or the bare name of a recipe that the package ships.
+
+flowlm-train --config my.toml        a file
+flowlm-train --config quickstart     config/recipes/quickstart.toml, also from an installed wheel
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from diffusionlm.errors import ConfigError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """Return the bare names of the recipes that the package ships, sorted."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def find(name: str) -> Path:
+    """Return the file that ``--config NAME`` means: the path if it exists, else the packaged recipe of that bare name.
+
+    Raises:
+        ConfigError: Neither exists; the message lists the recipes.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise ConfigError(f"--config {name}: is a folder; a TOML file is expected")
+    # A path into the recipes folder works from anywhere, so that the README's command runs outside a checkout as well.
+    bare = path.parent == Path(".") or path.parent.as_posix().endswith("config/recipes")
+    if bare and path.suffix in ("", ".toml") and path.stem in recipe_names():
+        return RECIPES / f"{path.stem}.toml"
+    near = difflib.get_close_matches(path.stem, recipe_names(), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"--config {name}: no such file{hint}; packaged recipes: {', '.join(recipe_names())}")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file.
+
+    Raises:
+        ConfigError: The file cannot be read, is not UTF-8, or is not TOML (with line and column).
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text: byte {error.start} cannot be decoded") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None

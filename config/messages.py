@@ -1,0 +1,88 @@
+"""Turn what pydantic says about a configuration into one line that a user can act on.
+
+The line names the dotted key, what came, what is allowed, where the value came from, and for a name that looks like a
+slip of the fingers the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from config.shape import Place, dotted_keys, is_method, locate
+from diffusionlm.params import Strict
+from diffusionlm.registry import params_name
+
+_LONGEST_VALUE = 60
+
+
+def first_line(root: type[Strict], errors: list[ErrorDetails]) -> tuple[Place, str]:
+    """Return where the most telling of the errors lies, and one line about it.
+
+    An unknown key comes first: a misspelt key often makes another one seem missing.
+    """
+    errors = sorted(errors, key=lambda error: error["type"] not in ("extra_forbidden", "union_tag_invalid"))
+    place = locate(root, errors[0]["loc"])
+    text = describe(root, place, errors[0])
+    # The same key failing each member of a union (int or float, say) is one mistake, not several.
+    others = {locate(root, error["loc"]).dotted for error in errors} - {place.dotted}
+    if others:
+        text += f" (and {len(others)} more wrong: {', '.join(sorted(others)[:3])}{', …' if len(others) > 3 else ''})"
+    return place, text
+
+
+def describe(root: type[Strict], place: Place, error: ErrorDetails) -> str:
+    """Return one line about one error, without its origin."""
+    kind, context = error["type"], error.get("ctx") or {}
+    key = place.dotted or "the configuration"
+    if kind == "extra_forbidden":
+        return _unknown_key(root, place, error["input"])
+    if kind == "union_tag_invalid":
+        known = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
+        return (
+            f"{key}.name: unknown name {context['tag']!r}{suggestion(context['tag'], known)}; known: {', '.join(known)}"
+        )
+    if kind == "missing":
+        return f"{key}: is required and missing"
+    if kind in ("model_type", "model_attributes_type", "dict_type", "union_tag_not_found"):
+        return f"{key}: {shown(error['input'])} came, but this is a table with keys of its own"
+    if kind == "literal_error":
+        known = [word.strip(" '") for part in context["expected"].split(",") for word in part.split(" or ")]
+        near = suggestion(error["input"], known) if isinstance(error["input"], str) else ""
+        return f"{key}: {shown(error['input'])} is not allowed{near}; allowed: {', '.join(known)}"
+    if kind in ("value_error", "assertion_error"):
+        said = str(context["error"])
+        return f"{key}: {said}" if place.dotted else said
+    wanted = error["msg"].removeprefix("Input should be ").removeprefix("a valid ").split(", unable")[0]
+    wanted = wanted.split(", got a number")[0]
+    return f"{key}: {shown(error['input'])} is not allowed; it must be {wanted}"
+
+
+def _unknown_key(root: type[Strict], place: Place, value: Any) -> str:
+    """Return the line for a key that its table does not have."""
+    leaf = place.dotted.rpartition(".")[2]
+    table = place.dotted.rpartition(".")[0]
+    known = sorted({name for owner in place.owners for name in owner.model_fields})
+    what = "unknown section" if isinstance(value, dict) and not table else "unknown key"
+    text = f"{place.dotted}: {what}"
+    if near := suggestion(leaf, known):
+        text += near
+    elif elsewhere := [key for key in dotted_keys(root) if key.rpartition(".")[2] == leaf]:
+        text += f"; did you mean {elsewhere[0]!r}?"
+    method = f" of {params_name(place.owners[0])!r}" if len(place.owners) == 1 and is_method(place.owners[0]) else ""
+    return f"{text}; allowed{method}: {', '.join(known)}"
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the known word nearest to ``word``, or nothing if none is near."""
+    near = difflib.get_close_matches(str(word), list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def shown(value: Any) -> str:
+    """Return a value as it reads in a message: on one line, quoted if it is text, shortened if it is long."""
+    text = repr(value) if not isinstance(value, bool) else str(value).lower()
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
