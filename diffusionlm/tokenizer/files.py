@@ -1,0 +1,137 @@
+"""The files of a tokenizer folder: GPT-2's ``vocab.json`` and ``merges.txt``, the specials, and what kind it is.
+
+    tokenizer_type.json   {"format": 1, "name": "bpe" | "byte"}; a folder without it is read as GPT-2 files
+    vocab.json            token, shown in the byte alphabet → id; special tokens by their plain names
+    merges.txt            "#version: 0.2", then one merge "left right" a line, the most urgent first
+    special_tokens.json   special token → id; without it, what no merge makes is special (GPT-2's own files)
+
+Everything is UTF-8 with \\n line ends, whatever the locale. Only plain data lives here; the tokenizer classes read it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from diffusionlm.errors import TokenizerError
+
+TYPE = "tokenizer_type.json"
+VOCAB = "vocab.json"
+MERGES = "merges.txt"
+SPECIALS = "special_tokens.json"
+FORMAT = 1
+MERGES_HEADER = "#version: 0.2"
+
+
+def to_json(value: object) -> str:
+    """Return ``value`` as readable JSON with its order kept."""
+    return json.dumps(value, ensure_ascii=False, indent=0) + "\n"
+
+
+def write_folder(folder: Path, name: str, texts: Mapping[str, str]) -> None:
+    """Write a tokenizer folder: the kind ``name`` and the files ``texts`` (file name → content).
+
+    Raises:
+        TokenizerError: The folder or a file cannot be written.
+    """
+    kind = json.dumps({"format": FORMAT, "name": name}) + "\n"
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for file, text in {**texts, TYPE: kind}.items():
+            # Names of special tokens may hold lone surrogates; JSON and the merges file must still be readable.
+            (Path(folder) / file).write_text(text, encoding="utf-8", errors="surrogatepass", newline="\n")
+    except OSError as error:
+        raise TokenizerError(f"cannot write the tokenizer to {folder}: {error.strerror or error}") from error
+
+
+def read_type(folder: Path) -> str:
+    """Return the kind of tokenizer in ``folder``: "bpe" where only GPT-2's files are there.
+
+    Raises:
+        TokenizerError: No such folder, no tokenizer in it, or a kind or format that this version does not know.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise TokenizerError(f"no tokenizer folder at {folder}; it should hold {VOCAB}, {MERGES} and {SPECIALS}")
+    path = folder / TYPE
+    if not path.exists():
+        if (folder / VOCAB).exists() or (folder / MERGES).exists():
+            return "bpe"
+        raise TokenizerError(f"no tokenizer in {folder}: neither {TYPE} nor {VOCAB} is there")
+    content = _parse(path)
+    if not isinstance(content, dict) or set(content) != {"format", "name"}:
+        raise TokenizerError(f'{path} must be {{"format": {FORMAT}, "name": "bpe" or "byte"}}')
+    if content["format"] != FORMAT:
+        raise TokenizerError(f"{path} has format {content['format']!r}, this version reads {FORMAT}; save it again")
+    return str(content["name"])
+
+
+def read_ids(path: Path) -> dict[str, int]:
+    """Return a JSON object of token → id.
+
+    Raises:
+        TokenizerError: The file is missing, not JSON, or holds something else.
+    """
+    content = _parse(path)
+    if not isinstance(content, dict):
+        raise TokenizerError(f"{path} must hold a JSON object of token: id, not a {type(content).__name__}")
+    for token, id in content.items():
+        if type(id) is not int:
+            raise TokenizerError(f"{path}: the id of {token!r} must be an integer, not {id!r}")
+    return content
+
+
+def read_merges(path: Path) -> list[tuple[str, str]]:
+    """Return the merges, the most urgent first, in the byte alphabet.
+
+    Raises:
+        TokenizerError: The file is missing or a line is not two tokens.
+    """
+    merges = []
+    for number, line in enumerate(_read(path).split("\n"), start=1):
+        line = line.rstrip("\r")
+        if not line or (number == 1 and line.startswith("#version")):  # "# #" further down is a merge like any other
+            continue
+        parts = line.split(" ")
+        if len(parts) != 2 or not all(parts):
+            raise TokenizerError(f"{path} line {number}: a merge is two tokens with one space between, not {line!r}")
+        merges.append((parts[0], parts[1]))
+    return merges
+
+
+def write_merges(merges: list[tuple[str, str]]) -> str:
+    """Return the text of ``merges.txt``."""
+    return "\n".join([MERGES_HEADER, *(f"{left} {right}" for left, right in merges)]) + "\n"
+
+
+def check_contiguous(ids: Mapping[str, int], path: Path, first: int = 0) -> None:
+    """Refuse ids that are not exactly first, first + 1, ...
+
+    Raises:
+        TokenizerError: Names a token whose id is a duplicate or leaves a gap.
+    """
+    order = sorted(ids.items(), key=lambda item: item[1])
+    for expected, (token, id) in enumerate(order, start=first):
+        if id != expected:
+            raise TokenizerError(
+                f"{path}: ids must be {first}..{first + len(ids) - 1}, each once; {token!r} has {id} where {expected} is due"
+            )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8", "surrogatepass")
+    except FileNotFoundError:
+        raise TokenizerError(f"{path} is missing; a tokenizer folder holds {VOCAB}, {MERGES} and {SPECIALS}") from None
+    except OSError as error:
+        raise TokenizerError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"{path} is damaged: byte {error.start} is not UTF-8") from error
+
+
+def _parse(path: Path) -> object:
+    try:
+        return json.loads(_read(path))
+    except json.JSONDecodeError as error:
+        raise TokenizerError(f"{path} is damaged: not JSON at line {error.lineno}: {error.msg}") from error
