@@ -1,0 +1,63 @@
+"""The two sides of a corpus, and their tokens: what the training and evaluation workflows open first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusionlm.data.documents import Documents
+from diffusionlm.data.params import DataParams
+from diffusionlm.data.sources import SOURCES
+from diffusionlm.data.split import LimitedDocuments, SplitDocuments
+from diffusionlm.data.store import TokenStore, store_in_memory
+from diffusionlm.errors import DataError
+from diffusionlm.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The documents to learn from and the documents held out; ``validation`` is None where nothing is held out."""
+
+    train: Documents
+    validation: Documents | None
+
+
+def open_corpus(params: DataParams) -> Corpus:
+    """Open the source and split off what is held out.
+
+    Raises:
+        DataError: A source is missing or cannot be read.
+    """
+    source, limit = SOURCES.build(params.source), params.validation_documents
+    validation = None if params.validation_source is None else SOURCES.build(params.validation_source)
+    if validation is None:
+        validation = source.validation()
+    if validation is not None:
+        return Corpus(source, validation if limit is None else LimitedDocuments(validation, limit))
+    if params.validation_fraction == 0:
+        return Corpus(source, None)
+    if source.streaming and limit is None:
+        raise DataError(
+            f"{source.describe()} is streamed, so its held-out part has no end; set validation_documents, a "
+            "validation_source, or a validation split"
+        )
+    fraction = params.validation_fraction
+    return Corpus(
+        SplitDocuments(source, fraction, "train"), SplitDocuments(source, fraction, "validation", limit=limit)
+    )
+
+
+def tokenize(documents: Documents, tokenizer: Tokenizer, cache_dir: Path | None = None, workers: int = 1) -> TokenStore:
+    """Return the documents as tokens, each ending with EOS.
+
+    Args:
+        documents: What to tokenize.
+        tokenizer: The tokenizer.
+        cache_dir: Where tokens are kept for the next run on the same documents; None keeps them in memory only.
+        workers: Processes that tokenize.
+
+    Raises:
+        DataError: There are no documents.
+    """
+    assert cache_dir is None, "the cache is not built yet"
+    return store_in_memory(documents, tokenizer, workers)

@@ -1,0 +1,125 @@
+"""Documents to tokens, in one process or many, always in the same order and with the same result.
+
+The tokens of a document are its encoding followed by one EOS, a token like any other: a model learns from it where a
+document ends. The text ``<|endoftext|>`` inside a document stays text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+
+from diffusionlm.data.split import document_hash
+from diffusionlm.tokenizer import Tokenizer
+
+# Work for one process at a time: large enough to hide the cost of sending it, small enough to balance.
+_BATCH_BYTES = 1 << 20
+_BATCH_DOCUMENTS = 1024
+
+
+@dataclass(frozen=True)
+class EncodedDocuments:
+    """Tokens of consecutive documents.
+
+    Attributes:
+        tokens: (N,) uint16 or uint32, the documents end to end, each ending with EOS.
+        lengths: (D,) int64, tokens of each document, EOS included.
+        sizes: (D,) int64, UTF-8 bytes of each document.
+        hashes: (D,) uint64, the first 64 bits of the SHA-256 of each document.
+    """
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+    sizes: np.ndarray
+    hashes: np.ndarray
+
+
+def token_dtype(vocab_size: int) -> np.dtype:
+    """Return the smallest unsigned type that holds every token id: uint16 up to 65536 ids, else uint32."""
+    return np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<u4")
+
+
+def encode_document(document: bytes, tokenizer: Tokenizer) -> np.ndarray:
+    """Return the tokens of one document with its EOS, (n,) of ``token_dtype``."""
+    ids = tokenizer.encode_array(document)
+    tokens = np.empty(len(ids) + 1, dtype=token_dtype(tokenizer.vocab_size))
+    tokens[:-1] = ids
+    tokens[-1] = tokenizer.eos_id
+    return tokens
+
+
+def encode_documents(documents: Iterable[bytes], tokenizer: Tokenizer, workers: int = 1) -> Iterator[EncodedDocuments]:
+    """Yield the tokens of the documents, in order, some documents at a time.
+
+    Args:
+        documents: Documents that hold at least one byte each.
+        tokenizer: What encodes them; with several workers it must survive pickling.
+        workers: Processes; 1 encodes here. The tokens do not depend on it.
+    """
+    batches = _batches(documents)
+    if workers == 1:
+        for batch in batches:
+            yield _encode_batch(batch, tokenizer)
+        return
+    # A fresh interpreter per worker: forking a process that runs torch's threads can deadlock.
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_set_tokenizer, initargs=(tokenizer,)
+    )
+    waiting: deque[Future[EncodedDocuments]] = deque()
+    try:
+        for batch in batches:
+            waiting.append(pool.submit(_encode_in_worker, batch))
+            if len(waiting) > 3 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def content_fingerprint(tokenizer_fingerprint: str, hashes: np.ndarray, n_tokens: int) -> str:
+    """Return a fingerprint of tokenized documents: which documents in which order, and by which tokenizer."""
+    digest = hashlib.sha256(f"flowlm-tokens-1/{tokenizer_fingerprint}/{len(hashes)}/{n_tokens}/".encode())
+    digest.update(np.ascontiguousarray(hashes, dtype="<u8").tobytes())
+    return digest.hexdigest()
+
+
+def _batches(documents: Iterable[bytes]) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    size = 0
+    for document in documents:
+        batch.append(document)
+        size += len(document)
+        if size >= _BATCH_BYTES or len(batch) >= _BATCH_DOCUMENTS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _encode_batch(batch: list[bytes], tokenizer: Tokenizer) -> EncodedDocuments:
+    encoded = [encode_document(document, tokenizer) for document in batch]
+    return EncodedDocuments(
+        tokens=np.concatenate(encoded),
+        lengths=np.array([len(tokens) for tokens in encoded], dtype=np.int64),
+        sizes=np.array([len(document) for document in batch], dtype=np.int64),
+        hashes=np.array([document_hash(document) for document in batch], dtype=np.uint64),
+    )
+
+
+_worker_tokenizer: list[Tokenizer] = []
+
+
+def _set_tokenizer(tokenizer: Tokenizer) -> None:
+    """Give a worker process its tokenizer once, instead of with every batch."""
+    _worker_tokenizer[:] = [tokenizer]
+
+
+def _encode_in_worker(batch: list[bytes]) -> EncodedDocuments:
+    return _encode_batch(batch, _worker_tokenizer[0])

@@ -1,0 +1,85 @@
+"""Rows described as pieces of documents, and their rendering into tensors with a handful of vectorised operations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffusionlm.data.batch import Batch
+from diffusionlm.data.store import TokenStore
+from diffusionlm.lazy import torch
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """P pieces of documents that fill B rows from the left, in row order; arrays are (P,) int64 unless said otherwise.
+
+    Attributes:
+        n_rows: B.
+        row: The row of each piece.
+        length: Tokens, at least 1.
+        address: Where the tokens begin in the store.
+        document, window, segment: As in ``Batch``.
+        eos: (B,) int64, EOS tokens that follow the row's last piece, in the same segment.
+    """
+
+    n_rows: int
+    row: np.ndarray
+    length: np.ndarray
+    address: np.ndarray
+    document: np.ndarray
+    window: np.ndarray
+    segment: np.ndarray
+    eos: np.ndarray
+
+
+def render(groups: list[Pieces], store: TokenStore, width: int) -> Batch:
+    """Return the rows of all groups, one after another, as a batch of ``width`` columns; the rest is padding."""
+    n_rows = sum(group.n_rows for group in groups)
+    pieces = groups[0] if len(groups) == 1 else _join(groups)
+    used = np.bincount(pieces.row, weights=pieces.length, minlength=n_rows).astype(np.int64)
+    if (used == width).all():
+        columns = _render_full(pieces, store)
+    else:
+        columns = _render_ragged(pieces, store, used, width)
+    x_1, segments, positions, document, window = (torch.from_numpy(c.reshape(n_rows, width)) for c in columns)
+    return Batch(x_1, segments, positions, document, window, torch.zeros((n_rows, width), dtype=torch.bool))
+
+
+def _render_full(pieces: Pieces, store: TokenStore) -> tuple[np.ndarray, ...]:
+    """Return x_1, segments, positions, document and window, each (sum of lengths,) int64, for rows without padding."""
+    lengths = pieces.length
+    begin = np.cumsum(lengths) - lengths
+    flat = np.arange(int(lengths.sum()), dtype=np.int64)
+    x_1 = store.take(np.repeat(pieces.address - begin, lengths) + flat)
+    positions = flat - np.repeat(begin, lengths)
+    segments, document, window = (np.repeat(a, lengths) for a in (pieces.segment, pieces.document, pieces.window))
+    return x_1, segments, positions, document, window
+
+
+def _render_ragged(pieces: Pieces, store: TokenStore, used: np.ndarray, width: int) -> tuple[np.ndarray, ...]:
+    """The same for rows that end with EOS tokens or padding: render the tokens, then place them into full rows."""
+    assert (used + pieces.eos <= width).all(), f"rows of {used + pieces.eos} tokens do not fit {width} columns"
+    filled = np.arange(width) < used[:, None]  # (B, T)
+    placed = []
+    for values, padding in zip(_render_full(pieces, store), (store.eos_id, 0, 0, 0, 0), strict=True):
+        column = np.full(filled.shape, padding, dtype=np.int64)
+        column[filled] = values
+        placed.append(column)
+    x_1, segments, positions, document, window = placed
+    rows, columns = np.nonzero(~filled & (np.arange(width) < (used + pieces.eos)[:, None]))
+    last = used[rows] - 1
+    segments[rows, columns] = segments[rows, last]
+    positions[rows, columns] = positions[rows, last] + columns - last
+    document[rows, columns] = document[rows, last]
+    window[rows, columns] = window[rows, last]
+    return x_1, segments, positions, document, window
+
+
+def _join(groups: list[Pieces]) -> Pieces:
+    first_rows = np.cumsum([0, *(group.n_rows for group in groups)])
+    fields = ("length", "address", "document", "window", "segment", "eos")
+    joined = {name: np.concatenate([vars(group)[name] for group in groups]) for name in fields}
+    row = np.concatenate([group.row + first for group, first in zip(groups, first_rows)])
+    return Pieces(n_rows=int(first_rows[-1]), row=row, **joined)

@@ -1,0 +1,10 @@
+"""Where text comes from, one file per kind of source; a new one is one file and one import line here."""
+
+from diffusionlm.data.sources.base import Source
+from diffusionlm.data.sources.python_stdlib import PythonStdlibSource
+from diffusionlm.data.sources.text import TextSource
+from diffusionlm.registry import Registry
+
+SOURCES: Registry[Source] = Registry("data source", Source, globals())
+
+__all__ = ["SOURCES", "PythonStdlibSource", "Source", "TextSource"]

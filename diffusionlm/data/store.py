@@ -1,0 +1,114 @@
+"""Tokenized documents with random access, in memory or mapped from shards.
+
+A store is one or several token arrays, seen as one line of addresses, and a table of documents on that line. A subset
+of the documents (one side of a split) is the same arrays with a shorter table: nothing is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from diffusionlm.data.documents import Documents
+from diffusionlm.data.encode import content_fingerprint, encode_documents
+from diffusionlm.errors import DataError
+from diffusionlm.tokenizer import Tokenizer
+
+
+class TokenStore:
+    """Documents as tokens, each ending with EOS.
+
+    Args:
+        arrays: Token arrays, uint16 or uint32, end to end.
+        starts: (D,) int64, the address of each document's first token.
+        lengths: (D,) int64, tokens of each document, EOS included.
+        sizes: (D,) int64, UTF-8 bytes of each document.
+        hashes: (D,) uint64, the first 64 bits of each document's SHA-256.
+        eos_id: The token that ends every document.
+        tokenizer_fingerprint: The tokenizer that made the tokens.
+
+    Attributes:
+        n_documents, n_tokens, n_bytes: Totals; EOS counts as a token and as no byte.
+        fingerprint: Which documents in which order by which tokenizer; the same in memory, cache and shards.
+    """
+
+    def __init__(
+        self,
+        arrays: Sequence[np.ndarray],
+        starts: np.ndarray,
+        lengths: np.ndarray,
+        sizes: np.ndarray,
+        hashes: np.ndarray,
+        *,
+        eos_id: int,
+        tokenizer_fingerprint: str,
+    ) -> None:
+        assert len(starts) == len(lengths) == len(sizes) == len(hashes), "the document table is ragged"
+        self.arrays = list(arrays)
+        self._bounds = np.cumsum([0, *(len(array) for array in arrays)], dtype=np.int64)
+        self.starts, self.lengths, self.sizes, self.hashes = starts, lengths, sizes, hashes
+        self.eos_id, self.tokenizer_fingerprint = eos_id, tokenizer_fingerprint
+        self.n_documents, self.n_tokens, self.n_bytes = len(lengths), int(lengths.sum()), int(sizes.sum())
+        self.fingerprint = content_fingerprint(tokenizer_fingerprint, hashes, self.n_tokens)
+
+    def take(self, addresses: np.ndarray) -> np.ndarray:
+        """Return the tokens at (N,) int64 addresses, as (N,) int64."""
+        if len(self.arrays) == 1:
+            return self.arrays[0].take(addresses).astype(np.int64)
+        tokens = np.empty(len(addresses), dtype=np.int64)
+        shard = np.searchsorted(self._bounds, addresses, side="right") - 1
+        for index in np.unique(shard):
+            here = shard == index
+            tokens[here] = self.arrays[index].take(addresses[here] - self._bounds[index])
+        return tokens
+
+    def document(self, index: int) -> np.ndarray:
+        """Return the tokens of one document, EOS included; a view where the arrays allow it."""
+        start = int(self.starts[index])
+        shard = int(np.searchsorted(self._bounds, start, side="right")) - 1
+        begin = start - int(self._bounds[shard])
+        return self.arrays[shard][begin : begin + int(self.lengths[index])]
+
+    def select(self, documents: np.ndarray) -> TokenStore:
+        """Return the store of a subset of the documents: a boolean mask or indices, (D,) or fewer."""
+        return TokenStore(
+            self.arrays,
+            self.starts[documents],
+            self.lengths[documents],
+            self.sizes[documents],
+            self.hashes[documents],
+            eos_id=self.eos_id,
+            tokenizer_fingerprint=self.tokenizer_fingerprint,
+        )
+
+    def check_tokenizer(self, tokenizer: Tokenizer, where: str) -> None:
+        """Refuse a tokenizer that did not make these tokens.
+
+        Raises:
+            DataError: The fingerprints differ.
+        """
+        if tokenizer.fingerprint() != self.tokenizer_fingerprint:
+            raise DataError(
+                f"{where} was made by another tokenizer ({self.tokenizer_fingerprint[:12]}, this one is "
+                f"{tokenizer.fingerprint()[:12]}); use the tokenizer it was made with, or make the shards again"
+            )
+
+
+def store_in_memory(documents: Documents, tokenizer: Tokenizer, workers: int = 1) -> TokenStore:
+    """Tokenize documents into a store in memory.
+
+    Raises:
+        DataError: There are no documents.
+    """
+    parts = list(encode_documents(documents, tokenizer, workers))
+    lengths = np.concatenate([part.lengths for part in parts])
+    return TokenStore(
+        [np.concatenate([part.tokens for part in parts])],
+        np.cumsum(lengths) - lengths,
+        lengths,
+        np.concatenate([part.sizes for part in parts]),
+        np.concatenate([part.hashes for part in parts]),
+        eos_id=tokenizer.eos_id,
+        tokenizer_fingerprint=tokenizer.fingerprint(),
+    )
