@@ -1,0 +1,154 @@
+"""The sampling loop: the only one, for continuation and infilling, with and without blocks, under every sampler.
+
+A step asks the sampler where it needs the network, calls the network there (or not at all), lets the sampler move the
+canvases, and puts back whatever it had no right to change. A row leaves the loop when its blocks are finished or when
+nothing before its end-of-text token can change any more. All random numbers are functions of (seed, step, sample,
+position), and nothing in a row's course depends on another row, so that a sample is the same alone and in any batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from diffusionlm.generation.blocks import Blocks
+from diffusionlm.generation.canvas import Canvas
+from diffusionlm.lazy import torch
+from diffusionlm.rng import Draws
+from diffusionlm.sampling import Predictor, Sampler, State, TraceStep
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The canvases after a step (before the first: ``step`` −1), for whoever watches.
+
+    Attributes:
+        step: The step of the loop, from 0.
+        z: (B, T) int64 tokens.
+        noise: (B, T) bool, positions that still hold noise.
+        changed: (B, T) bool, positions that this step changed.
+        canvas: What the run started from.
+    """
+
+    step: int
+    z: torch.Tensor
+    noise: torch.Tensor
+    changed: torch.Tensor
+    canvas: Canvas
+
+
+Observer = Callable[[Frame], None]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Finished canvases.
+
+    Attributes:
+        ids: (B, T) int64. Where ``stop_id`` ended a row early, noise may remain after that token.
+        nfe: (B,) int64, network evaluations that each row took part in.
+        steps: Steps of the loop.
+        trace: Every change of every step, if asked for.
+    """
+
+    ids: torch.Tensor
+    nfe: torch.Tensor
+    steps: int
+    trace: tuple[TraceStep, ...]
+
+
+def sample(
+    predictor: Predictor,
+    sampler: Sampler,
+    canvas: Canvas,
+    *,
+    steps: int,
+    seed: int,
+    block_length: int | None = None,
+    stop_id: int | None = None,
+    trace: bool = False,
+    observe: Observer | None = None,
+) -> Sampled:
+    """Fill the holes of a batch of canvases.
+
+    Args:
+        predictor: The head.
+        sampler: The rule; it knows the process.
+        canvas: (B, T) given tokens and holes.
+        steps: Steps of a whole row; the most network evaluations it takes.
+        seed: Names the random streams, together with each row's sample index.
+        block_length: Editable tokens per semi-autoregressive block; None = all at once.
+        stop_id: A token after which a row's text is of no interest (end-of-text, when continuing a prompt).
+        trace: Record every change.
+        observe: Called with the start and after every step.
+
+    Raises:
+        ConfigError: Fewer steps than blocks.
+        PairingError: The sampler cannot use this kind of head.
+    """
+    sampler.check_head(predictor.kind)
+    process = sampler.process
+    blocks = Blocks.of(canvas.editable, block_length, steps)
+    z = process.source(canvas.ids, canvas.editable, _draws(canvas, seed, 0))
+    block, step = torch.zeros_like(blocks.number), torch.zeros_like(blocks.number)
+    nfe, t = torch.zeros_like(blocks.number), torch.zeros_like(blocks.number, dtype=torch.float64)
+    stopped = torch.zeros_like(blocks.number, dtype=torch.bool)
+    memory, changes = sampler.start(z, canvas.editable), []
+    nothing = torch.empty((0, process.vocabulary.size), dtype=torch.float64, device=z.device)
+    _show(observe, sampler, canvas, -1, z, z)
+    n, most = 0, sampler.most_steps(steps, z.shape[1])
+    while bool((active := (block < blocks.number) & ~stopped).any()):
+        assert n < most, f"step {n} of a run of at most {most}: the sampler does not finish its blocks"
+        is_open = (blocks.index == block[:, None]) & active[:, None]
+        state = State(z, is_open, t, step, blocks.planned(block), _draws(canvas, seed, n), memory)
+        plan = sampler.plan(state)
+        rows = plan.sites.flatten().nonzero().squeeze(1)
+        told = blocks.model_time(process, block, t)
+        logits = predictor.predict(z, told, rows) if rows.numel() else nothing
+        moved = sampler.step(state, plan, rows, logits)
+        z_new = torch.where(is_open, moved.z, z)
+        if trace:
+            changes.append(_changes(n, canvas, z, z_new, moved.confidence))
+        after = replace(state, z=z_new, t=moved.t, step=step + 1, memory=moved.memory)
+        done = sampler.finished(after) & active
+        block, step = block + done.long(), torch.where(done, 0, step + 1)
+        t, memory, nfe = torch.where(done, 0.0, moved.t), moved.memory, nfe + plan.sites.any(1).long()
+        if stop_id is not None:
+            stopped = _stopped(sampler, canvas, blocks, block, z_new, stop_id)
+        _show(observe, sampler, canvas, n, z, z_new)
+        z, n = z_new, n + 1
+    return Sampled(z, nfe, n, tuple(changes))
+
+
+def _draws(canvas: Canvas, seed: int, step: int) -> Draws:
+    """Return the random numbers of a step: one stream per sample, a function of the position in its canvas."""
+    position = torch.arange(canvas.ids.shape[1], device=canvas.ids.device).expand_as(canvas.ids)
+    return Draws(seed, step, canvas.sample[:, None].expand_as(canvas.ids), torch.zeros_like(canvas.ids), position)
+
+
+def _stopped(
+    sampler: Sampler, canvas: Canvas, blocks: Blocks, block: torch.Tensor, z: torch.Tensor, stop_id: int
+) -> torch.Tensor:
+    """Return (B,) bool: rows whose first ``stop_id`` has nothing before it that may still change."""
+    settled = blocks.index < block[:, None]
+    if sampler.monotone:
+        settled = settled | ~sampler.process.is_noise(z)
+    width = z.shape[1]
+    position = torch.arange(width, device=z.device).expand_as(z)
+    first_unsettled = torch.where(settled, width, position).amin(1)
+    first_stop = torch.where(canvas.editable & (z == stop_id), position, width).amin(1)
+    return first_stop < first_unsettled
+
+
+def _changes(step: int, canvas: Canvas, z: torch.Tensor, z_new: torch.Tensor, confidence: torch.Tensor) -> TraceStep:
+    row, position = (z != z_new).nonzero(as_tuple=True)
+    columns = (canvas.sample[row], position, z[row, position], z_new[row, position], confidence[row, position])
+    return TraceStep(step, *(column.cpu() for column in columns))
+
+
+def _show(
+    observe: Observer | None, sampler: Sampler, canvas: Canvas, step: int, z: torch.Tensor, z_new: torch.Tensor
+) -> None:
+    if observe is not None:
+        noise = canvas.editable & sampler.process.is_noise(z_new)
+        observe(Frame(step, z_new, noise, z != z_new, canvas))

@@ -1,0 +1,122 @@
+"""From logits to a token: temperature → top-k → top-p → draw, in float64.
+
+The draw inverts the cumulative distribution with one uniform per position. It has the law of a Gumbel-max draw, needs
+one random number in place of K, and in float64 has none of the half-precision failures of Gumbel noise (docs/MATH.md
+§4; Zheng et al. 2024, https://arxiv.org/abs/2409.02908). Nothing here knows the mask token: logits have a column for
+each of the K data tokens and no other, so that m and unused rows cannot be drawn.
+
+Top-k: Fan et al. 2018, https://arxiv.org/abs/1805.04833. Top-p: Holtzman et al. 2020, https://arxiv.org/abs/1904.09751.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from diffusionlm.lazy import torch
+from diffusionlm.params import Strict
+
+CHUNK_ENTRIES = 1 << 22
+"""Float64 entries of (rows, K) that are worked on at a time: 32 MiB, whatever the vocabulary."""
+
+
+class Filters(Strict):
+    """How a token is drawn from the head's distribution."""
+
+    temperature: float = Field(default=1.0, ge=0.0)
+    """Divides the logits; 1 = the model's own law, 0 = always the most likely token."""
+    top_k: int | None = Field(default=None, ge=1)
+    """Keep the k most likely tokens (and those that tie with the k-th)."""
+    top_p: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Keep the smallest set of most likely tokens whose probability reaches p; the token that crosses p is kept."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Tokens drawn at N positions.
+
+    Attributes:
+        token: (N,) int64.
+        log_probability: (N,) float64, ln p of each token under the unfiltered distribution.
+    """
+
+    token: torch.Tensor
+    log_probability: torch.Tensor
+
+
+def keep_top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
+    """Return ``logits`` (N, K) with −inf below each row's k-th largest value; ties with it are kept."""
+    if k >= logits.shape[-1]:
+        return logits
+    bar = logits.topk(k, dim=-1).values[:, -1:]
+    return logits.masked_fill(logits < bar, -torch.inf)
+
+
+def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
+    """Return ``logits`` (N, K) with −inf outside each row's nucleus; the token that crosses ``p`` is inside.
+
+    Equal probabilities are taken in the order of their ids.
+    """
+    if p >= 1.0:
+        return logits
+    sorted_logits, order = logits.sort(dim=-1, descending=True, stable=True)
+    probability = sorted_logits.softmax(-1)
+    before = probability.cumsum(-1) - probability
+    outside = torch.empty_like(order, dtype=torch.bool).scatter_(-1, order, before >= p)
+    # The most likely token stays whatever rounding says.
+    outside.scatter_(-1, order[:, :1], False)
+    return logits.masked_fill(outside, -torch.inf)
+
+
+def filter_logits(logits: torch.Tensor, filters: Filters) -> torch.Tensor:
+    """Return the logits of the distribution to draw from, (N, K) float64, −inf where a token is excluded.
+
+    Args:
+        logits: (N, K), any floating type.
+        filters: The temperature must be positive; a temperature of 0 has no logits (see ``draw``).
+    """
+    assert filters.temperature > 0.0, f"temperature {filters.temperature} has no distribution"
+    logits = logits.double() / filters.temperature
+    if filters.top_k is not None:
+        logits = keep_top_k(logits, filters.top_k)
+    if filters.top_p is not None:
+        logits = keep_top_p(logits, filters.top_p)
+    return logits
+
+
+def invert(logits: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """Return (N,) int64: in each row, the first token whose cumulative probability reaches ``u``.
+
+    Args:
+        logits: (N, K) float64; −inf is probability zero and is never returned.
+        u: (N,) float64 in (0, 1].
+    """
+    probability = logits.softmax(-1)
+    # Excluded tokens are masked out of the search rather than trusted to leave the sum untouched: a parallel scan may
+    # round a plateau of the cumulative sum up or down.
+    reached = probability.cumsum(-1).masked_fill(probability <= 0.0, 0.0)
+    target = u[:, None] * reached.amax(-1, keepdim=True)
+    return ((reached >= target) & (probability > 0.0)).to(torch.uint8).argmax(-1)
+
+
+def draw(logits: torch.Tensor, u: torch.Tensor, filters: Filters) -> Drawn:
+    """Draw a token in every row: temperature → top-k → top-p → inverse cumulative distribution.
+
+    Args:
+        logits: (N, K), any floating type.
+        u: (N,) float64 uniforms in (0, 1].
+        filters: Temperature 0 takes the most likely token, the lowest id among equals.
+
+    Returns:
+        The tokens and their unfiltered log-probabilities.
+    """
+    tokens, log_probabilities = [u.new_empty(0, dtype=torch.int64)], [u.new_empty(0)]
+    size = max(1, CHUNK_ENTRIES // logits.shape[-1])
+    for part, u_part in zip(logits.split(size), u.split(size)):
+        part = part.double()
+        token = part.argmax(-1) if filters.temperature == 0.0 else invert(filter_logits(part, filters), u_part)
+        chosen = part.gather(-1, token[:, None]).squeeze(-1)
+        tokens.append(token)
+        log_probabilities.append(chosen - part.logsumexp(-1))
+    return Drawn(torch.cat(tokens), torch.cat(log_probabilities))

@@ -1,0 +1,67 @@
+"""The trained Transformer as a head: logits at the positions that a sampler asks for, and no other work.
+
+Rows of the batch in which nothing is asked for are left out of the forward pass, and only the wanted states reach the
+head, so that (B, T, K) logits never exist.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from diffusionlm.lazy import torch
+from diffusionlm.process import Layout
+from diffusionlm.sampling.base import Head
+
+
+class Network(Protocol):
+    """What prediction needs of a model; see ``diffusionlm.model.transformer.Transformer``."""
+
+    def __call__(
+        self, x_t: torch.Tensor, t: torch.Tensor | None, layout: Layout, rows: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return (N, D) final states of the flat positions ``rows`` of ``x_t`` (B, T)."""
+        ...
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return (N, K) logits of (N, D) states."""
+        ...
+
+
+class ModelPredictor:
+    """A model over canvases of one layout. Implements ``Predictor``.
+
+    Args:
+        model: In evaluation mode, on the device of the canvases.
+        layout: Segments of the canvases (0 = padding), or none where every row is full.
+        kind: Which predictive the model was trained to be.
+    """
+
+    def __init__(self, model: Network, layout: Layout, kind: Head = "posterior") -> None:
+        self.model = model
+        self.layout = layout
+        self.kind: Head = kind
+
+    def predict(self, z: torch.Tensor, t: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Return logits (N, K) at the flat indices ``rows`` (N,); float32, or float64 if the model computes in it.
+
+        Args:
+            z: (B, T) int64 canvases.
+            t: (B, T) float64 times.
+            rows: (N,) int64 flat indices into B·T, ascending.
+        """
+        length = z.shape[1]
+        samples = (rows // length).unique_consecutive()
+        layout = self.layout
+        if samples.numel() < z.shape[0]:
+            new_row = torch.zeros(z.shape[0], dtype=torch.int64, device=z.device)
+            new_row[samples] = torch.arange(samples.numel(), device=z.device)
+            rows = new_row[rows // length] * length + rows % length
+            z, t = z[samples], t[samples]
+            layout = Layout(
+                segments=None if layout.segments is None else layout.segments[samples],
+                positions=None if layout.positions is None else layout.positions[samples],
+                causal=layout.causal,
+            )
+        with torch.no_grad():
+            logits = self.model.logits(self.model(z, t, layout, rows))
+        return logits if logits.dtype == torch.float64 else logits.float()
