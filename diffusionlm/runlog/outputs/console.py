@@ -1,0 +1,171 @@
+"""The console: a progress bar on stderr, or plain lines where stderr is not a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, TextIO
+
+from pydantic import Field
+
+from diffusionlm.params import Strict
+from diffusionlm.runlog.outputs.base import Output, RunContext
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from diffusionlm.runlog.jsonl import Scalar
+
+HEADLINES = {"loss": "loss", "bits_per_byte": "bits/byte", "tokens_per_second": "tokens/s"}
+"""The metrics that the bar shows, with the words for them."""
+SHOWN_GROUPS = ("validation",)
+"""Groups (the part of a name before the first "/") whose metrics are told in a line of their own."""
+WIDTH_OF_CELL = 200
+
+
+class ConsoleParams(Strict):
+    """Progress on stderr."""
+
+    name: Literal["console"] = "console"
+    progress: Literal["auto", "bar", "lines"] = "auto"
+    """A bar, plain lines, or a bar exactly where stderr is a terminal."""
+    seconds_between_lines: float = Field(default=5.0, ge=0)
+    """Plain lines of training metrics come at most this often; the first, the last and validation always do."""
+    table_rows: int = Field(default=3, ge=0)
+    """How many rows of a table are shown."""
+
+
+class Console(Output):
+    """Loss, bits per byte, tokens/s and the time left, on stderr; stdout stays free for the product."""
+
+    Params = ConsoleParams
+
+    def __init__(self, params: ConsoleParams, context: RunContext, stream: TextIO | None = None) -> None:
+        self.params = params
+        self.total = context.total_steps
+        self.stream = sys.stderr if stream is None else stream
+        self.bar = params.progress == "bar" or (params.progress == "auto" and self.stream.isatty())
+        self._progress: Progress | None = None
+        self._began: tuple[float, int] | None = None
+        self._last_line = float("-inf")
+
+    def log(self, metrics: Mapping[str, Scalar], step: int) -> None:
+        """Show training metrics in the bar or in a line, and validation metrics always in a line."""
+        self._start(step)
+        own = {name: value for name, value in metrics.items() if "/" not in name}
+        for group in SHOWN_GROUPS:
+            if shown := {name: value for name, value in metrics.items() if name.startswith(group + "/")}:
+                self.say(f"step {step}  {describe(shown)}")
+        if self.bar:
+            if self._progress is not None:
+                headline = describe({name: own[name] for name in HEADLINES if name in own})
+                self._progress.update(self._progress.task_ids[0], completed=step, headline=headline)
+        elif own and self._line_is_due(step):
+            of = f"/{self.total}" if self.total else ""
+            self.say(f"step {step}{of}  {describe(own)}{self._time_left(step)}")
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]], step: int) -> None:
+        """Show the first rows of a table, one cell a line, cut to a readable width."""
+        for number, row in enumerate(rows[: self.params.table_rows]):
+            self.say(f"step {step}  {name} {number + 1} of {len(rows)}")
+            for column, value in zip(columns, row, strict=True):
+                text = " ".join(str(value).split())
+                self.say(f"    {column}: {text if len(text) <= WIDTH_OF_CELL else text[:WIDTH_OF_CELL] + '…'}")
+
+    def advance(self, step: int) -> None:
+        """Move the bar."""
+        self._start(step - 1)
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=step)
+
+    def say(self, text: str) -> None:
+        """Print a line, above the bar if there is one."""
+        if self._progress is not None:
+            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _start(self, step: int) -> None:
+        """Begin the clock and the bar at the first news, at ``step`` steps done."""
+        if self._began is not None:
+            return
+        self._began = (time.monotonic(), step)
+        if self.bar:
+            self._progress = _make_progress(self.stream)
+            self._progress.add_task("train", total=self.total or None, completed=step, headline="")
+            self._progress.start()
+
+    def _line_is_due(self, step: int) -> bool:
+        now = time.monotonic()
+        due = now - self._last_line >= self.params.seconds_between_lines or step == self.total
+        if due:
+            self._last_line = now
+        return due
+
+    def _time_left(self, step: int) -> str:
+        """Return the elapsed time and the estimate of what is left, from the steps seen by this process."""
+        assert self._began is not None, "the clock starts with the first metrics"
+        began, first = self._began
+        elapsed = time.monotonic() - began
+        if not self.total or step <= first:
+            return f"  {clock(elapsed)}"
+        return f"  {clock(elapsed)}<{clock(elapsed / (step - first) * max(0, self.total - step))}"
+
+
+def _make_progress(stream: TextIO) -> Progress:
+    """Return a progress display: bar, steps, headline metrics, elapsed time and time left."""
+    from rich.console import Console as RichConsole
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = RichConsole(file=stream, force_terminal=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[headline]}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=console,
+        refresh_per_second=4,  # the display shares the machine with the training it shows
+        speed_estimate_period=60,
+    )
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as m:ss or h:mm:ss."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def describe(metrics: Mapping[str, Scalar]) -> str:
+    """Return metrics as short text: ``loss 3.142  tokens/s 12,345``."""
+    return "  ".join(f"{_word(name)} {_short(value)}" for name, value in metrics.items())
+
+
+def _word(name: str) -> str:
+    group, _, last = name.rpartition("/")
+    word = HEADLINES.get(last, last)
+    return f"{group} {word}" if group else word
+
+
+def _short(value: Scalar) -> str:
+    if not isinstance(value, float):
+        return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if abs(value) >= 1000:
+        return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.3g}"
+    return f"{value:.4g}"
