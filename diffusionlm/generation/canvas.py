@@ -121,6 +121,20 @@ def prompt_template(prompt: Sequence[int], length: int | None, context_length: i
     return Template((tuple(prompt), Hole(room if length is None else length)))
 
 
+def check_ids(ids: Sequence[int], vocabulary: int, name: str = "prompt") -> None:
+    """Check that given ids are data tokens.
+
+    Raises:
+        ConfigError: One of them is not.
+    """
+    for token in ids:
+        if not 0 <= token < vocabulary:
+            raise ConfigError(
+                f"{name} holds id {token}, which is not a token of the vocabulary (0 … {vocabulary - 1}); "
+                "encode it with the tokenizer of this checkpoint"
+            )
+
+
 def check_infill(template: Template, context_length: int, name: str = "text") -> None:
     """Check a text with holes.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from diffusionlm.generation.batches import Completed, complete
-from diffusionlm.generation.canvas import prompt_template
+from diffusionlm.generation.canvas import check_ids, prompt_template
 from diffusionlm.generation.loop import Observer
 from diffusionlm.generation.params import GenerationParams
 from diffusionlm.process import Process
@@ -66,11 +66,13 @@ def generate(
         Sample j of prompt i at index i·samples + j.
 
     Raises:
-        ConfigError: A prompt is longer than the context, or steps are fewer than blocks.
+        ConfigError: A prompt is longer than the context or has unknown ids, or steps are fewer than blocks.
         PairingError: The sampler does not fit the process.
     """
     encoded = [tuple(tokenizer.encode(prompt)) if isinstance(prompt, str) else tuple(prompt) for prompt in prompts]
     context = model.params.context_length
+    for number, ids in enumerate(encoded, 1):
+        check_ids(ids, process.vocabulary.size, f"prompt {number}")
     templates = [
         prompt_template(ids, params.length, context, f"prompt {number}") for number, ids in enumerate(encoded, 1)
     ]

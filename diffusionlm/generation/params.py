@@ -12,7 +12,7 @@ class SamplingParams(Filters):
 
     steps: int = Field(default=64, ge=1)
     """Steps of a canvas: the most network evaluations it takes. More steps than tokens cost nothing."""
-    sampler: SAMPLERS.union(default="ancestral") = Field(
+    sampler: SAMPLERS.union(default="ancestral") = Field(  # pyright: ignore[reportInvalidTypeForm]
         default_factory=SAMPLERS["ancestral"].Params, validate_default=True
     )
     """The rule that turns noise into text."""
