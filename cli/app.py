@@ -10,10 +10,10 @@ from __future__ import annotations
 import errno
 import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
@@ -46,12 +46,23 @@ Checkpoint = Annotated[
 _output: ContextVar[Path | None] = ContextVar("output", default=None)
 
 
+class Flag(NamedTuple):
+    """An option of a command that is a short form of ``--set``."""
+
+    option: str
+    """The option as the user types it, for messages."""
+    key: str
+    """The dotted key that it sets."""
+    value: Any
+    """Its value; None if it was not given."""
+
+
 def configure(
     params: type[P],
     config: str | None,
     settings: list[str] | None,
     print_config: bool,
-    flags: Mapping[str, Any] | None = None,
+    flags: Sequence[Flag] = (),
 ) -> P:
     """Return the validated configuration of a command, or print it and end if ``--print-config`` asks for that.
 
@@ -60,7 +71,7 @@ def configure(
         config: The value of ``--config``.
         settings: The values of ``--set``.
         print_config: Whether to print the result and exit with code 0.
-        flags: Values of the command's own options by dotted key; None means that the option was not given.
+        flags: The command's own options; a value of None means that the option was not given.
 
     Raises:
         ConfigError: The result is not valid.
@@ -69,10 +80,9 @@ def configure(
     from config.load import load
 
     options = [overrides.parse(text) for text in settings or []]
-    for key, value in (flags or {}).items():
-        if value is not None:
-            shown = f"--{key.rpartition('.')[2].replace('_', '-')} {value}"
-            options.append(overrides.Override(tuple(key.split(".")), value, shown))
+    for flag in flags:
+        if flag.value is not None:
+            options.append(overrides.Override(tuple(flag.key.split(".")), flag.value, flag.option))
     loaded = load(params, config, options)
     if print_config:
         from config.print import printed

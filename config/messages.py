@@ -56,8 +56,7 @@ def describe(root: type[Strict], place: Place, error: ErrorDetails) -> str:
     if kind in ("value_error", "assertion_error"):
         said = str(context["error"])
         return f"{key}: {said}" if place.dotted else said
-    wanted = error["msg"].removeprefix("Input should be ").removeprefix("a valid ").split(", unable")[0]
-    wanted = wanted.split(", got a number")[0]
+    wanted = error["msg"].removeprefix("Input should be ").split(", unable")[0].split(", got")[0]
     return f"{key}: {shown(error['input'])} is not allowed; it must be {wanted}"
 
 
@@ -68,7 +67,9 @@ def _unknown_key(root: type[Strict], place: Place, value: Any) -> str:
     known = sorted({name for owner in place.owners for name in owner.model_fields})
     what = "unknown section" if isinstance(value, dict) and not table else "unknown key"
     text = f"{place.dotted}: {what}"
-    if near := suggestion(leaf, known):
+    if theirs := [params_name(method) for method in place.siblings if leaf in method.model_fields]:
+        text += f"; it belongs to {' and '.join(map(repr, theirs))}"
+    elif near := suggestion(leaf, known):
         text += near
     elif elsewhere := [key for key in dotted_keys(root) if key.rpartition(".")[2] == leaf]:
         text += f"; did you mean {elsewhere[0]!r}?"

@@ -51,21 +51,24 @@ class Place:
         dotted: The key as the user writes it (``optimizer.learning_rate``); empty for the whole configuration.
         owners: The parameter classes that may hold the last key.
         annotation: The annotation of the last key; None if there is no such key.
+        siblings: The methods that could stand where the owner does; empty where it is not one of several.
     """
 
     dotted: str
     owners: tuple[type[Strict], ...]
     annotation: Any
+    siblings: tuple[type[Strict], ...]
 
 
 def locate(root: type[Strict], location: tuple[int | str, ...]) -> Place:
     """Translate an error location of pydantic, which holds union tags as well as keys, into the user's terms."""
     dotted, owners, members, annotation = "", (), [root], root
+    siblings: list[type[Strict]] = []
     for step in location:
         if isinstance(step, int):
             dotted, annotation = f"{dotted}[{step}]", element_annotation(annotation)
         elif len(members) > 1 and (chosen := [m for m in members if is_method(m) and params_name(m) == step]):
-            members = chosen
+            siblings, members = members, chosen
             continue
         elif members:
             owners = tuple(members)
@@ -76,7 +79,7 @@ def locate(root: type[Strict], location: tuple[int | str, ...]) -> Place:
         else:
             continue
         members = strict_members(annotation)
-    return Place(dotted, owners, annotation)
+    return Place(dotted, owners, annotation, tuple(siblings) if set(owners) < set(siblings) else ())
 
 
 def dotted_keys(params: type[Strict], prefix: str = "") -> Iterator[str]:

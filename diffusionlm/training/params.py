@@ -79,21 +79,11 @@ class CheckpointingParams(Strict):
 
 
 class SamplesParams(Strict):
-    """Samples while training, written to samples.jsonl and to the outputs that show tables."""
+    """What is sampled while training, into samples.jsonl and the outputs that show tables."""
 
     every: int = Field(default=0, ge=0)
     """Steps between two rounds of samples; 0 = only after the last step."""
-    count: int = Field(default=2, ge=0)
-    """Samples per prompt and round; 0 = never sample."""
-    length: int | None = Field(default=None, gt=0)
-    """Tokens per sample, prompt included; unset = the model's context length."""
-    steps: int = Field(default=64, gt=0)
-    """Sampling steps, the upper bound of network evaluations."""
-    temperature: float = Field(default=0.9, ge=0)
-    """Temperature of the drawn tokens; 0 = the most probable one."""
     prompts: tuple[str, ...] = ("",)
     """Texts to continue; the empty one means from nothing."""
     infill: tuple[str, ...] = ()
     """Texts with holes to fill; a hole of 16 tokens is written <|hole:16|>."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of the sampling noise."""

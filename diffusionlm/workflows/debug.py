@@ -15,12 +15,15 @@ CAPS: Mapping[str, Mapping[str, int]] = {
     "model": {"layers": 2, "width": 64, "heads": 2, "context_length": 64},
     "validation": {"every": 10, "rows": 8, "draws": 1},
     "checkpoints": {"every": 10},
-    "samples": {"every": 10, "count": 1, "length": 64, "steps": 8},
+    "samples": {"every": 10},
+    "generation": {"length": 32, "steps": 8, "samples": 1},
 }
 # Keys that must follow the capped ones: left to their defaults.
 FREED: Mapping[str, tuple[str, ...]] = {
     "training": ("micro_batch_size",),
     "model": ("kv_heads", "head_width", "hidden"),
+    "lr_schedule": ("warmup_steps", "decay_steps"),
+    "generation": ("block_length",),
 }
 MOST_VOCABULARY = 512
 
@@ -30,25 +33,24 @@ def shrink(tables: Mapping[str, Any]) -> dict[str, Any]:
 
     Values of a wrong type are left alone: validation, which comes next, names them.
     """
-    run = tables["run"] if "run" in tables else None
-    if not isinstance(run, Mapping) or "debug" not in run or run["debug"] is not True:
+    run = {"run": None, **tables}["run"]
+    if not isinstance(run, Mapping) or {"debug": False, **run}["debug"] is not True:
         return dict(tables)
-    shrunk = dict(tables)
+    shrunk = {**{section: {} for section in CAPS}, "tokenizer": {}, **tables}
+    for section, freed in FREED.items():
+        if section in shrunk and isinstance(shrunk[section], Mapping):
+            shrunk[section] = {key: value for key, value in shrunk[section].items() if key not in freed}
     for section, caps in CAPS.items():
-        table = shrunk[section] if section in shrunk else {}
-        if isinstance(table, Mapping):
-            freed = FREED[section] if section in FREED else ()
-            kept = {key: value for key, value in table.items() if key not in freed}
-            shrunk[section] = kept | {key: _capped(kept, key, cap) for key, cap in caps.items()}
-    if "lr_schedule" in shrunk and isinstance(shrunk["lr_schedule"], Mapping):
-        shrunk["lr_schedule"] = {k: v for k, v in shrunk["lr_schedule"].items() if k != "warmup_steps"}
-    tokenizer = shrunk["tokenizer"] if "tokenizer" in shrunk else {}
-    if isinstance(tokenizer, Mapping) and ("name" not in tokenizer or tokenizer["name"] == "bpe"):
-        shrunk["tokenizer"] = {**tokenizer, "vocab_size": _capped(tokenizer, "vocab_size", MOST_VOCABULARY)}
+        shrunk[section] = _capped(shrunk[section], caps)
+    tokenizer = shrunk["tokenizer"]
+    if isinstance(tokenizer, Mapping) and {"name": "bpe", **tokenizer}["name"] == "bpe":
+        shrunk["tokenizer"] = _capped(tokenizer, {"vocab_size": MOST_VOCABULARY})
     return shrunk
 
 
-def _capped(table: Mapping[str, Any], key: str, cap: int) -> Any:
-    """Return the table's value for ``key``, at most ``cap``; the cap if there is none."""
-    value = table[key] if key in table else cap
-    return min(value, cap) if isinstance(value, int) and not isinstance(value, bool) else value
+def _capped(table: Any, caps: Mapping[str, int]) -> Any:
+    """Return a table with each capped key at its value, at most its cap; at the cap if it has none."""
+    if not isinstance(table, Mapping):
+        return table
+    merged = {**caps, **table}
+    return merged | {key: min(merged[key], cap) for key, cap in caps.items() if type(merged[key]) is int}

@@ -1,0 +1,58 @@
+"""``flowlm VERB``: every command under one name; ``flowlm train`` is ``flowlm-train``, and so on."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+from typing import Annotated
+
+import typer
+
+from cli import (
+    app as frame,
+)
+from cli import (
+    bench_infer,
+    bench_train,
+    eval,
+    infer,
+    infill,
+    make_data,
+    schema,
+    train,
+    train_tokenizer,
+)
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+COMMANDS = {
+    "train": train.train,
+    "infer": infer.infer,
+    "infill": infill.infill,
+    "eval": eval.evaluate,
+    "train-tokenizer": train_tokenizer.train_tokenizer,
+    "make-data": make_data.make_data,
+    "bench-train": bench_train.bench_train,
+    "bench-infer": bench_infer.bench_infer,
+    "schema": schema.schema,
+}
+for _verb, _function in COMMANDS.items():
+    app.command(_verb)(frame.guarded(_function))
+
+
+@app.callback()
+def flowlm(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and end.")] = False,
+) -> None:
+    """Language models that generate by discrete flow matching: train, sample, infill and evaluate."""
+    if version:
+        typer.echo(installed_version("flowlm"))
+        raise typer.Exit
+
+
+def run() -> None:
+    """Run the command."""
+    frame.run(app)
+
+
+if __name__ == "__main__":
+    run()

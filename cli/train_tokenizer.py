@@ -1,0 +1,42 @@
+"""``flowlm train-tokenizer`` / ``flowlm-train-tokenizer``: train a byte-level BPE tokenizer and write its files.
+
+flowlm-train-tokenizer --set tokenizer.vocab_size=8192 --output my-tokenizer
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli import app as frame
+
+
+def train_tokenizer(
+    config: frame.Config = None,
+    settings: frame.Settings = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Where to write the tokenizer; new or empty.")
+    ] = None,
+    print_config: frame.PrintConfig = False,
+) -> None:
+    """Train a tokenizer on a text (the Python standard library's source by default) and write its files."""
+    from diffusionlm.workflows.params import TokenizerTrainParams
+
+    flags = [frame.Flag("--output", "output", output)]
+    params = frame.configure(TokenizerTrainParams, config, settings, print_config, flags)
+    from diffusionlm.workflows import train_tokenizer as workflow
+
+    typer.echo(workflow.train_tokenizer(params).report())
+
+
+app = frame.make_app(train_tokenizer)
+
+
+def run() -> None:
+    """Run the command."""
+    frame.run(app)
+
+
+if __name__ == "__main__":
+    run()

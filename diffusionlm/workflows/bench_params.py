@@ -1,0 +1,89 @@
+"""The configurations of the benches of training and of sampling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from diffusionlm.generation.params import GenerationParams
+from diffusionlm.model.params import TransformerParams
+from diffusionlm.objective import OBJECTIVES
+from diffusionlm.optim import OPTIMIZERS
+from diffusionlm.process import PROCESSES
+from diffusionlm.workflows.command import AnyObjective, AnyOptimizer, AnyProcess, CommandParams, Device, Precision
+
+
+class BenchTrainParams(CommandParams):
+    """Time training steps on random tokens, next to a rival in the same process."""
+
+    command: ClassVar[str] = "bench-train"
+
+    model: TransformerParams = TransformerParams()
+    """The network; the defaults are the shape of the published rows."""
+    vocabulary: int = Field(default=8192, gt=1)
+    """Tokens of the vocabulary, the mask token not counted."""
+    batch_size: int = Field(default=16, gt=0)
+    """Rows per step, each of the model's context length."""
+    process: AnyProcess = PROCESSES["mask"].Params()
+    """The noising process."""
+    objective: AnyObjective = OBJECTIVES["nelbo"].Params()
+    """What is minimised."""
+    optimizer: AnyOptimizer = OPTIMIZERS["adamw"].Params()
+    """How the weights move."""
+    precision: Precision = "fp32"
+    """Arithmetic of the forward and backward pass."""
+    compile: bool = False
+    """Compile the model with torch.compile."""
+    rival: bool = True
+    """Time a transformers-based masked-diffusion step of the same shape as well (needs the dev group)."""
+    device: Device = "auto"
+    """Where to compute; auto = CUDA, else MPS, else CPU."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads of torch; 0 = torch's own choice."""
+    warmup: int = Field(default=3, ge=0)
+    """Steps before timing starts."""
+    repeats: int = Field(default=10, gt=0)
+    """Timed steps; p20, p50 and p80 are over these."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the weights, the tokens and the noise."""
+    output: Path | None = None
+    """CSV file to append the rows to; unset = only print them."""
+
+    def output_folder(self) -> Path | None:
+        """Return the folder of the CSV file."""
+        return None if self.output is None else self.output.parent
+
+
+class BenchInferParams(CommandParams):
+    """Time sampling, from a checkpoint or from a fresh network of a given shape."""
+
+    command: ClassVar[str] = "bench-infer"
+
+    checkpoint: Path | None = None
+    """A checkpoint or run folder; unset = a network of ``model``'s shape with fresh weights."""
+    model: TransformerParams = TransformerParams()
+    """The shape where there is no checkpoint."""
+    vocabulary: int = Field(default=8192, gt=1)
+    """Tokens of the vocabulary where there is no checkpoint."""
+    process: AnyProcess = PROCESSES["mask"].Params()
+    """The noising process where there is no checkpoint."""
+    generation: GenerationParams = GenerationParams()
+    """Length, steps, sampler, number of samples and how many go together."""
+    precision: Precision = "fp32"
+    """Arithmetic of the network."""
+    device: Device = "auto"
+    """Where to compute; auto = CUDA, else MPS, else CPU."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads of torch; 0 = torch's own choice."""
+    warmup: int = Field(default=1, ge=0)
+    """Rounds before timing starts."""
+    repeats: int = Field(default=5, gt=0)
+    """Timed rounds; p20, p50 and p80 are over these."""
+    output: Path | None = None
+    """CSV file to append the row to; unset = only print it."""
+
+    def output_folder(self) -> Path | None:
+        """Return the folder of the CSV file."""
+        return None if self.output is None else self.output.parent

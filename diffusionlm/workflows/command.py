@@ -1,0 +1,38 @@
+"""The base of every command's configuration, and the types of its sections that are unions of methods.
+
+Importing this module imports neither torch nor numpy; nor do the modules that build on it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from diffusionlm.data import SOURCES
+from diffusionlm.objective import OBJECTIVES
+from diffusionlm.optim import LR_SCHEDULES, OPTIMIZERS
+from diffusionlm.params import Strict
+from diffusionlm.process import PROCESSES
+from diffusionlm.tokenizer import TOKENIZERS
+
+# Any to the type checker: each union is built from its registry, so that a new method needs no change here.
+AnyTokenizer: Any = TOKENIZERS.union("bpe")
+AnySource: Any = SOURCES.union("python-stdlib")
+AnyProcess: Any = PROCESSES.union("mask")
+AnyObjective: Any = OBJECTIVES.union("nelbo")
+AnyOptimizer: Any = OPTIMIZERS.union("adamw")
+AnySchedule: Any = LR_SCHEDULES.union("cosine")
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["fp32", "bf16"]
+
+
+class CommandParams(Strict):
+    """The configuration of a command."""
+
+    command: ClassVar[str]
+    """The command's verb, as in ``flowlm train``."""
+
+    def output_folder(self) -> Path | None:
+        """Return the folder that the command writes to, if it writes any."""
+        return None

@@ -1,0 +1,91 @@
+"""The configurations of the commands that open a trained model: infer, infill, eval.
+
+None has a model table: a checkpoint describes itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from diffusionlm.generation.params import GenerationParams, InfillingParams
+from diffusionlm.workflows.command import AnySource, CommandParams, Device, Precision
+
+
+class CheckpointParams(CommandParams):
+    """What every command that opens a trained model shares. The model itself is described by its checkpoint."""
+
+    checkpoint: Path
+    """A checkpoint folder, or a run folder: then its newest good checkpoint."""
+    weights: Literal["ema", "last"] = "ema"
+    """The averaged weights, where the run kept them, or those of the last step."""
+    device: Device = "auto"
+    """Where to compute; auto = CUDA, else MPS, else CPU."""
+    precision: Precision = "fp32"
+    """Arithmetic of the network."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads of torch; 0 = torch's own choice."""
+
+
+class SampleOutputParams(CheckpointParams):
+    """What infer and infill share: the form of the output."""
+
+    format: Literal["text", "json"] = "text"
+    """What goes to stdout: the texts, or one JSON object per sample and line."""
+    watch: bool = False
+    """Show the canvas in the terminal while it fills."""
+
+
+class InferParams(SampleOutputParams):
+    """Generate text: continuations of prompts, or text from nothing."""
+
+    command: ClassVar[str] = "infer"
+
+    generation: GenerationParams = GenerationParams()
+    """Length, steps, sampler, temperature, number of samples."""
+    prompts: tuple[str, ...] = ()
+    """Texts to continue; none at all means from nothing."""
+    prompts_file: str | None = None
+    """More prompts: one per line, or a .jsonl file with a "prompt" in each object; "-" reads lines from stdin."""
+
+
+class InfillParams(SampleOutputParams):
+    """Fill holes in texts; what surrounds them is kept to the byte."""
+
+    command: ClassVar[str] = "infill"
+
+    generation: InfillingParams = InfillingParams()
+    """Steps, sampler, temperature, number of samples."""
+    texts: tuple[str, ...] = ()
+    """Texts with holes; a hole of 16 tokens is written <|hole:16|>."""
+    text_file: str | None = None
+    """A file that holds one text with holes; "-" reads it from stdin."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.texts and self.text_file is None:
+            raise ValueError(
+                "no text to fill; give texts, or a file in text_file (on the command line: TEXT or --file)"
+            )
+        return self
+
+
+class EvalParams(CheckpointParams):
+    """Bound the likelihood of a text under a checkpoint."""
+
+    command: ClassVar[str] = "eval"
+
+    source: AnySource | None = None
+    """The text to score; unset = the held-out split of the checkpoint's own data."""
+    documents: int | None = Field(default=None, gt=0)
+    """Documents to score, the first of the text; unset = all."""
+    draws: int = Field(default=8, gt=1)
+    """Noise levels per row, on a stratified grid; the standard error comes from their spread."""
+    batch_size: int = Field(default=32, gt=0)
+    """Rows per forward pass; the value does not depend on it."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the noise."""
+    format: Literal["text", "json"] = "text"
+    """What goes to stdout: a table, or one JSON object."""

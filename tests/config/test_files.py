@@ -1,0 +1,50 @@
+"""Which file ``--config`` means, and what a file that cannot be read says."""
+
+import pytest
+
+from config import files
+from diffusionlm.errors import ConfigError
+
+
+def test_a_path(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("[a]\nb = 1\n")
+    assert files.read(files.find(str(path))) == {"a": {"b": 1}}
+
+
+@pytest.mark.parametrize("name", ["quickstart", "quickstart.toml", "config/recipes/quickstart.toml"])
+def test_a_recipe_from_any_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert files.find(name) == files.RECIPES / "quickstart.toml"
+
+
+def test_a_file_in_the_folder_wins_over_a_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").write_text("")
+    assert files.find("quickstart").resolve() == tmp_path / "quickstart"
+
+
+def test_a_missing_file_lists_the_recipes():
+    with pytest.raises(ConfigError) as caught:
+        files.find("quikstart")
+    assert str(caught.value).startswith(
+        "--config quikstart: no such file; did you mean 'quickstart'?; packaged recipes:"
+    )
+    assert ", ".join(files.recipe_names()) in str(caught.value)
+    with pytest.raises(ConfigError, match="no such file"):
+        files.find("elsewhere/quickstart.toml")
+
+
+def test_a_folder(tmp_path):
+    with pytest.raises(ConfigError, match="is a folder"):
+        files.find(str(tmp_path))
+
+
+def test_what_is_not_toml_is_named_with_its_line(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("[a]\nb = = 1\n")
+    with pytest.raises(ConfigError, match=r"a\.toml: not valid TOML: .*line 2, column 5"):
+        files.read(path)
+    path.write_bytes(b"a = '\xff'")
+    with pytest.raises(ConfigError, match=r"not UTF-8 text: byte 5"):
+        files.read(path)

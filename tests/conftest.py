@@ -1,0 +1,40 @@
+"""What tests of every part share: where data files for tests are found, and one thread per test process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Test processes run side by side; without this each of them would take every core. Read when torch is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """Return a function from the name of a data file to its path; it skips the test where the file is absent.
+
+    The folder is $FLOWLM_TEST_DATA, else shared/data beside the repository.
+    """
+
+    def find(name: str) -> Path:
+        named = os.environ.get("FLOWLM_TEST_DATA")
+        path = (Path(named) if named else ROOT.parent / "shared" / "data") / name
+        if not path.exists():
+            pytest.skip(f"no data file {name}; point FLOWLM_TEST_DATA at the folder that has it")
+        return path
+
+    return find
+
+
+@pytest.fixture(autouse=True)
+def _hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every test off the network, off the user's caches, and out of the working folder's environment."""
+    monkeypatch.setenv("FLOWLM_CACHE", str(tmp_path / "flowlm-cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.setenv("WANDB_MODE", "offline")
