@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffusionlm.data.cache import cache_folder, cached_store
 from diffusionlm.data.documents import Documents
 from diffusionlm.data.params import DataParams
+from diffusionlm.data.rows import RowLoader
 from diffusionlm.data.sources import SOURCES
 from diffusionlm.data.split import LimitedDocuments, SplitDocuments
 from diffusionlm.data.store import TokenStore, store_in_memory
+from diffusionlm.data.streamed import StreamLoader
 from diffusionlm.errors import DataError
 from diffusionlm.tokenizer import Tokenizer
 
@@ -48,7 +51,7 @@ def open_corpus(params: DataParams) -> Corpus:
 
 
 def tokenize(documents: Documents, tokenizer: Tokenizer, cache_dir: Path | None = None, workers: int = 1) -> TokenStore:
-    """Return the documents as tokens, each ending with EOS.
+    """Return the documents as tokens, each ending with EOS; shards are opened as they are.
 
     Args:
         documents: What to tokenize.
@@ -57,7 +60,35 @@ def tokenize(documents: Documents, tokenizer: Tokenizer, cache_dir: Path | None 
         workers: Processes that tokenize.
 
     Raises:
-        DataError: There are no documents.
+        DataError: There are no documents, or shards or cache are damaged or made by another tokenizer.
+        OSError: The disk is full.
     """
-    assert cache_dir is None, "the cache is not built yet"
-    return store_in_memory(documents, tokenizer, workers)
+    stored = documents.tokens()
+    if stored is not None:
+        stored.check_tokenizer(tokenizer, documents.describe())
+        return stored
+    if cache_dir is None:
+        return store_in_memory(documents, tokenizer, workers)
+    return cached_store(documents, tokenizer, cache_dir, workers)
+
+
+def training_loader(
+    documents: Documents, tokenizer: Tokenizer, params: DataParams, context_length: int, seed: int
+) -> RowLoader | StreamLoader:
+    """Return the rows of the training documents, tokenized first, or on the way where they are streamed.
+
+    Args:
+        documents: ``Corpus.train``.
+        tokenizer: The tokenizer.
+        params: Packing, cache, workers, shuffling.
+        context_length: T, tokens in a row.
+        seed: Names the order.
+
+    Raises:
+        DataError: There are no documents, or they cannot be read.
+    """
+    packing, cap = params.packing, params.eos_padding_cap
+    if documents.streaming:
+        return StreamLoader(documents, tokenizer, context_length, packing, seed, cap, params.shuffle_buffer)
+    store = tokenize(documents, tokenizer, cache_folder(params.cache), params.workers)
+    return RowLoader(store, context_length, packing, seed, cap)

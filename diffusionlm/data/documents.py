@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from diffusionlm.errors import DataError
+
+if TYPE_CHECKING:
+    from diffusionlm.data.store import TokenStore
 
 InvalidUTF8 = Literal["lossless", "replace", "skip", "error"]
 
@@ -41,6 +44,10 @@ class Documents(ABC):
     @property
     def count(self) -> int | None:
         """The number of documents where it is known without reading them, else None."""
+        return None
+
+    def tokens(self) -> TokenStore | None:
+        """Return the documents as tokens where they are stored so, else None."""
         return None
 
     def __iter__(self) -> Iterator[bytes]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from diffusionlm.data.batch import Batch
-from diffusionlm.data.store import TokenStore
 from diffusionlm.lazy import torch
 
 
@@ -34,7 +34,20 @@ class Pieces:
     eos: np.ndarray
 
 
-def render(groups: list[Pieces], store: TokenStore, width: int) -> Batch:
+class Tokens(Protocol):
+    """Where the tokens of pieces lie: a ``TokenStore``, or the tokens at hand of a stream."""
+
+    @property
+    def eos_id(self) -> int:
+        """The token that ends a document, and fills what is padding."""
+        ...
+
+    def take(self, addresses: np.ndarray) -> np.ndarray:
+        """Return the tokens at (N,) int64 addresses, as (N,) int64."""
+        ...
+
+
+def render(groups: list[Pieces], store: Tokens, width: int) -> Batch:
     """Return the rows of all groups, one after another, as a batch of ``width`` columns; the rest is padding."""
     n_rows = sum(group.n_rows for group in groups)
     pieces = groups[0] if len(groups) == 1 else _join(groups)
@@ -47,7 +60,7 @@ def render(groups: list[Pieces], store: TokenStore, width: int) -> Batch:
     return Batch(x_1, segments, positions, document, window, torch.zeros((n_rows, width), dtype=torch.bool))
 
 
-def _render_full(pieces: Pieces, store: TokenStore) -> tuple[np.ndarray, ...]:
+def _render_full(pieces: Pieces, store: Tokens) -> tuple[np.ndarray, ...]:
     """Return x_1, segments, positions, document and window, each (sum of lengths,) int64, for rows without padding."""
     lengths = pieces.length
     begin = np.cumsum(lengths) - lengths
@@ -58,7 +71,7 @@ def _render_full(pieces: Pieces, store: TokenStore) -> tuple[np.ndarray, ...]:
     return x_1, segments, positions, document, window
 
 
-def _render_ragged(pieces: Pieces, store: TokenStore, used: np.ndarray, width: int) -> tuple[np.ndarray, ...]:
+def _render_ragged(pieces: Pieces, store: Tokens, used: np.ndarray, width: int) -> tuple[np.ndarray, ...]:
     """The same for rows that end with EOS tokens or padding: render the tokens, then place them into full rows."""
     assert (used + pieces.eos <= width).all(), f"rows of {used + pieces.eos} tokens do not fit {width} columns"
     filled = np.arange(width) < used[:, None]  # (B, T)

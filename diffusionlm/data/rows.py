@@ -30,6 +30,7 @@ from diffusionlm.data.store import TokenStore
 from diffusionlm.rng import key
 
 Packing = Literal["packed", "one_per_row"]
+_TOKENS_TOGETHER = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,14 @@ class RowLoader:
             first, count: This rank's rows within each step.
         """
         row = cursor["row"]
+        # Small steps are made several at a time: making a row costs little, beginning to make rows costs more.
+        together = max(1, _TOKENS_TOGETHER // (count * self.context_length))
         while True:
-            batch = self.batch(np.arange(row + first, row + first + count))
-            row += rows_per_step
-            yield batch, {"row": row}
+            begins = row + rows_per_step * np.arange(together)
+            batch = self.batch((begins[:, None] + np.arange(first, first + count)).reshape(-1))
+            for step in range(together):
+                row += rows_per_step
+                yield batch.rows(step * count, (step + 1) * count), {"row": row}
 
     def epoch(self, cursor: Mapping[str, int]) -> float:
         """Return how many epochs have been consumed at a cursor, as a real number."""

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from diffusionlm.data.documents import Documents
+from diffusionlm.errors import DataError
+
+if TYPE_CHECKING:
+    from diffusionlm.data.store import TokenStore
 
 Side = Literal["train", "validation"]
 
@@ -55,6 +59,16 @@ class SplitDocuments(Documents):
                 taken += 1
                 yield document
 
+    def tokens(self) -> TokenStore | None:
+        """Return this side of documents that are stored as tokens, by the hashes stored beside them."""
+        store = self.documents.tokens()
+        if store is None:
+            return None
+        chosen = ((store.hashes < threshold(self.fraction)) == (self.side == "validation")).nonzero()[0][: self.limit]
+        if len(chosen) == 0:
+            raise DataError(self.empty_message())
+        return store.select(chosen)
+
     @property
     def fingerprint(self) -> str:
         """The corpus's fingerprint with the rule of the split."""
@@ -86,6 +100,11 @@ class LimitedDocuments(Documents):
             if taken == self.limit:
                 return
             yield document
+
+    def tokens(self) -> TokenStore | None:
+        """Return the first documents of a corpus that is stored as tokens."""
+        store = self.documents.tokens()
+        return None if store is None else store.select(slice(self.limit))
 
     @property
     def fingerprint(self) -> str:

@@ -48,7 +48,8 @@ class TokenStore:
         self.arrays = list(arrays)
         self._bounds = np.cumsum([0, *(len(array) for array in arrays)], dtype=np.int64)
         self.starts, self.lengths, self.sizes, self.hashes = starts, lengths, sizes, hashes
-        self.eos_id, self.tokenizer_fingerprint = eos_id, tokenizer_fingerprint
+        self.eos_id: int = eos_id
+        self.tokenizer_fingerprint = tokenizer_fingerprint
         self.n_documents, self.n_tokens, self.n_bytes = len(lengths), int(lengths.sum()), int(sizes.sum())
         self.fingerprint = content_fingerprint(tokenizer_fingerprint, hashes, self.n_tokens)
 
@@ -70,8 +71,8 @@ class TokenStore:
         begin = start - int(self._bounds[shard])
         return self.arrays[shard][begin : begin + int(self.lengths[index])]
 
-    def select(self, documents: np.ndarray) -> TokenStore:
-        """Return the store of a subset of the documents: a boolean mask or indices, (D,) or fewer."""
+    def select(self, documents: np.ndarray | slice) -> TokenStore:
+        """Return the store of some of the documents: a boolean mask, indices or a slice."""
         return TokenStore(
             self.arrays,
             self.starts[documents],

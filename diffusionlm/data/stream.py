@@ -14,7 +14,7 @@ from queue import Empty, Full, Queue
 from typing import Protocol
 
 from diffusionlm.data.batch import Batch
-from diffusionlm.errors import ConfigError
+from diffusionlm.errors import ConfigError, DataError
 
 _POLL_SECONDS = 0.1
 
@@ -139,6 +139,7 @@ def stream(
 
     Raises:
         ConfigError: The rows of a step cannot be shared out equally.
+        DataError: The cursor belongs to another kind of loader.
     """
     assert 0 <= rank < world, f"rank {rank} must lie in [0, {world})"
     if rows_per_step % world or rows_per_step < 1 or micro_rows < 1:
@@ -146,6 +147,11 @@ def stream(
             f"a step of {rows_per_step} rows in micro-batches of {micro_rows} cannot be shared by {world} processes; "
             f"rows per step must be a positive multiple of {world}"
         )
-    count = rows_per_step // world
     start = loader.first_cursor if cursor is None else dict(cursor)
+    if start.keys() != loader.first_cursor.keys():
+        raise DataError(
+            f"the data cursor has {', '.join(start)} where this source has {', '.join(loader.first_cursor)}; a run "
+            "continues only with the kind of source (streamed or not) it began with"
+        )
+    count = rows_per_step // world
     return StepStream(loader.steps(start, rows_per_step, rank * count, count), start, micro_rows, prefetch)

@@ -6,10 +6,11 @@ in ``data/sources/__init__.py``.
 
 from __future__ import annotations
 
+import difflib
 import glob
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,31 @@ def read_bytes(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {str(file)!r}: {error.strerror}; check the path and its permissions") from None
+
+
+def check_field(fields: Collection[str], wanted: str, where: str) -> None:
+    """Refuse a text field that is not there.
+
+    Raises:
+        DataError: Names the fields there are, and the nearest one.
+    """
+    if wanted not in fields:
+        near = difflib.get_close_matches(wanted, fields, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise DataError(f"{where} has no field {wanted!r}; {hint}set text_field to one of: {', '.join(sorted(fields))}")
+
+
+def text_of(row: Mapping[str, Any], field: str, where: str) -> str:
+    """Return the text in a row's field; a null is an empty text.
+
+    Raises:
+        DataError: The field is missing or holds something else.
+    """
+    if field not in row:
+        check_field(row.keys(), field, where)
+    value = row[field]
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise DataError(f"field {field!r} of {where} holds a {type(value).__name__}, not text; set text_field")
+    return value

@@ -88,7 +88,7 @@ def split_at(data: mmap.mmap | bytes, separator: bytes) -> Iterator[bytes]:
 
 
 def cut_at_lines(data: mmap.mmap | bytes, chunk_bytes: int) -> Iterator[bytes]:
-    """Yield pieces that end at the first line end after ``chunk_bytes`` bytes, or one piece (0); joined, they are all."""
+    """Yield pieces that end at the first line end after ``chunk_bytes`` bytes (0: one piece); none is lost."""
     begin, size = 0, len(data)
     while begin < size:
         line_end = data.find(b"\n", begin + chunk_bytes - 1) if chunk_bytes else -1

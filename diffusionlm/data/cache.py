@@ -1,0 +1,71 @@
+"""Tokenized text kept for the next run: a folder of shards per (documents, tokenizer), made once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from diffusionlm.data.documents import Documents
+from diffusionlm.data.make import make_data
+from diffusionlm.data.shards import INDEX, VERSION, open_shards
+from diffusionlm.data.store import TokenStore
+from diffusionlm.errors import DataError
+from diffusionlm.tokenizer import Tokenizer
+
+
+def cache_folder(setting: str) -> Path | None:
+    """Return the folder that ``DataParams.cache`` names; None is no cache.
+
+    Args:
+        setting: A folder, ``"none"``, or ``"auto"``: ``$FLOWLM_CACHE`` if it is set, else ``~/.cache/flowlm``.
+    """
+    if setting == "none":
+        return None
+    if setting == "auto":
+        setting = os.environ.get("FLOWLM_CACHE") or "~/.cache/flowlm"
+    return Path(setting).expanduser()
+
+
+def cached_store(documents: Documents, tokenizer: Tokenizer, folder: Path, workers: int) -> TokenStore:
+    """Open the tokens of these documents from the cache, making them first where they are not there.
+
+    Args:
+        documents: What to tokenize.
+        tokenizer: The tokenizer.
+        folder: The cache.
+        workers: Processes that tokenize.
+
+    Raises:
+        DataError: There are no documents, the cache is damaged, or it cannot be written.
+        OSError: The disk is full; what was written is removed.
+    """
+    name = hashlib.sha256(f"{VERSION}/{documents.fingerprint}/{tokenizer.fingerprint()}".encode()).hexdigest()[:32]
+    entry = folder / "tokens" / name
+    if not (entry / INDEX).is_file():
+        _make(documents, tokenizer, entry, workers)
+    try:
+        store = open_shards(entry)
+    except DataError as error:
+        raise DataError(f"the token cache is damaged, delete {str(entry)!r} and start again ({error})") from None
+    store.check_tokenizer(tokenizer, f"token cache {str(entry)!r}")
+    return store
+
+
+def _make(documents: Documents, tokenizer: Tokenizer, entry: Path, workers: int) -> None:
+    """Make the entry beside its place and rename it, so that no run ever sees half of one."""
+    temporary = entry.with_name(f"{entry.name}.{os.getpid()}.tmp")
+    try:
+        make_data(documents, tokenizer, temporary, workers=workers)
+        temporary.rename(entry)
+    except PermissionError as error:
+        raise DataError(
+            f"cannot write the token cache {str(entry.parent)!r}: {error.strerror}; set cache to a folder or to 'none'"
+        ) from None
+    except OSError:
+        # Another run may have made the same entry in the meantime; anything else is the disk.
+        if not (entry / INDEX).is_file():
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

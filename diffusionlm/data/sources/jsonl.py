@@ -1,0 +1,69 @@
+"""JSON Lines: one object per line, the text in one of its fields; ``.gz`` files are read as they are."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from typing import Literal
+
+from diffusionlm.data.documents import InvalidUTF8, text_to_bytes
+from diffusionlm.data.sources.base import Source, files_fingerprint, find_files, text_of
+from diffusionlm.errors import DataError
+from diffusionlm.params import Strict
+
+
+class JSONLParams(Strict):
+    """A JSON Lines file, or many by a pattern."""
+
+    name: Literal["jsonl"] = "jsonl"
+    path: str
+    """A file, or a glob pattern ("corpus/*.jsonl.gz")."""
+    text_field: str = "text"
+    """The field that holds the text."""
+    invalid_utf8: InvalidUTF8 = "lossless"
+    """Bytes that are not UTF-8: kept, replaced by U+FFFD, their document skipped, or an error."""
+
+
+class JSONLSource(Source):
+    """One document per line."""
+
+    Params = JSONLParams
+
+    def __init__(self, params: JSONLParams) -> None:
+        self.params = params
+        self.files = find_files(params.path)
+
+    def read(self) -> Iterator[bytes]:
+        """Yield the text of every line in order; a null is an empty document.
+
+        Raises:
+            DataError: A file cannot be read, a line is not a JSON object, or it has no such text field.
+        """
+        for file in self.files:
+            try:
+                with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
+                    for number, line in enumerate(lines, start=1):
+                        if line.strip():
+                            yield self._document(line, f"line {number} of {str(file)!r}")
+            except (OSError, EOFError, zlib.error) as error:
+                raise DataError(f"cannot read {str(file)!r}: {error}; check the file") from None
+
+    def _document(self, line: bytes, where: str) -> bytes:
+        try:
+            row = json.loads(line.decode("utf-8", errors="surrogateescape"))
+        except ValueError as error:
+            raise DataError(f"{where} is not JSON: {error}; give one JSON object per line") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{where} is a JSON {type(row).__name__}, not an object; give one JSON object per line")
+        return text_to_bytes(text_of(row, self.params.text_field, where), self.params.invalid_utf8, where)
+
+    @property
+    def fingerprint(self) -> str:
+        """By path, size and time of last change of every file."""
+        return files_fingerprint(self.params, self.files)
+
+    def describe(self) -> str:
+        """Name the file or pattern."""
+        return f"JSON Lines {self.params.path!r}"

@@ -1,0 +1,85 @@
+"""Parquet files with a column of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from diffusionlm.data.documents import text_to_bytes
+from diffusionlm.data.sources.base import Source, check_field, files_fingerprint, find_files, text_of
+from diffusionlm.errors import DataError
+from diffusionlm.params import Strict
+
+
+class ParquetParams(Strict):
+    """A Parquet file, or many by a pattern."""
+
+    name: Literal["parquet"] = "parquet"
+    path: str
+    """A file, or a glob pattern ("corpus/*.parquet")."""
+    text_field: str = "text"
+    """The column that holds the text."""
+
+
+class ParquetSource(Source):
+    """One document per row; rows are read a batch at a time, and only the text column."""
+
+    Params = ParquetParams
+
+    def __init__(self, params: ParquetParams) -> None:
+        self.params = params
+        self.files = find_files(params.path)
+
+    def read(self) -> Iterator[bytes]:
+        """Yield the text of every row in order; a null is an empty document.
+
+        Raises:
+            DataError: A file is not Parquet, or has no such text column.
+        """
+        for file in self.files:
+            with _readable(file):
+                yield from self._documents(file)
+
+    def _documents(self, file: Path) -> Iterator[bytes]:
+        from pyarrow import parquet
+
+        field = self.params.text_field
+        with parquet.ParquetFile(file) as table:
+            check_field(table.schema_arrow.names, field, repr(str(file)))
+            for batch in table.iter_batches(batch_size=1024, columns=[field]):
+                for text in batch.column(0).to_pylist():
+                    yield text_to_bytes(text_of({field: text}, field, repr(str(file))), "lossless", str(file))
+
+    @property
+    def count(self) -> int:
+        """The number of rows, from the files' own metadata."""
+        from pyarrow import parquet
+
+        rows = 0
+        for file in self.files:
+            with _readable(file):
+                rows += parquet.read_metadata(file).num_rows
+        return rows
+
+    @property
+    def fingerprint(self) -> str:
+        """By path, size and time of last change of every file."""
+        return files_fingerprint(self.params, self.files)
+
+    def describe(self) -> str:
+        """Name the file or pattern."""
+        return f"Parquet {self.params.path!r}"
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Turn what pyarrow raises about a file into one line."""
+    import pyarrow
+
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"cannot read {str(file)!r} as Parquet: {reason}; check the file") from None
