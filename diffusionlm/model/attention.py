@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from diffusionlm.kernels.attention import attend
 from diffusionlm.model.linear import Linear
 from diffusionlm.model.norm import RMSNorm
 from diffusionlm.model.params import TransformerParams
@@ -18,16 +19,21 @@ from diffusionlm.process.layout import Layout
 
 
 def attention_mask(layout: Layout) -> torch.Tensor | None:
-    """Return (B, 1, T, T) bool, True where a query may see a key, or None where ``is_causal`` or nothing suffices.
+    """Return (B, 1, T, T) bool, True where a query may see a key, or None where ``causal`` alone says it.
 
     Padding (segment 0) sees padding, so that no query is left without a key; nothing scores it.
     """
-    if layout.segments is None:
+    if layout.segments is None or one_document(layout.segments):
         return None
     same = layout.segments[:, None, :, None] == layout.segments[:, None, None, :]
     if layout.causal:
         same = same & torch.ones(same.shape[-2:], dtype=torch.bool, device=same.device).tril()
     return same
+
+
+def one_document(segments: torch.Tensor) -> bool:
+    """Return whether every row is known to be a single segment; asked on the CPU only, where looking is free."""
+    return segments.device.type == "cpu" and bool((segments == segments[:, :1]).all())
 
 
 class Attention(nn.Module):
@@ -67,12 +73,5 @@ class Attention(nn.Module):
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = apply_rope(q, *rope), apply_rope(k, *rope)
-        out = nn.functional.scaled_dot_product_attention(
-            q.transpose(1, 2),
-            k.transpose(1, 2),
-            v.transpose(1, 2),
-            attn_mask=mask,
-            is_causal=causal and mask is None,
-            enable_gqa=self.kv_heads != self.heads,
-        )
+        out = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), mask, causal)
         return self.o(out.transpose(1, 2).reshape(batch, length, -1))
