@@ -12,10 +12,12 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from diffusionlm.errors import TokenizerError
+from diffusionlm.params import Strict
 from diffusionlm.tokenizer.lossless import text_blocks, to_text
 
 if TYPE_CHECKING:
@@ -118,10 +120,11 @@ class Tokenizer(ABC):
         """Yield plain text as strings and special tokens as ids; the longest special wins where several begin."""
         longest = max(map(len, self.specials))
         text = ""
-        for piece in texts:
-            text += piece
+        for piece in chain(texts, [None]):
+            final = piece is None
+            text += piece or ""
             # A special that begins in the last `longest` - 1 characters may be unfinished, or begin a longer one.
-            start, certain = 0, len(text) - longest
+            start, certain = 0, len(text) - (0 if final else longest)
             while (match := self._special_pattern.search(text, start)) and match.start() <= certain:
                 yield text[start : match.start()]
                 yield self.specials[match.group()]
@@ -129,12 +132,6 @@ class Tokenizer(ABC):
             cut = max(start, certain + 1)
             yield text[start:cut]
             text = text[cut:]
-        start = 0
-        for match in self._special_pattern.finditer(text):
-            yield text[start : match.start()]
-            yield self.specials[match.group()]
-            start = match.end()
-        yield text[start:]
 
     @cached_property
     def _special_pattern(self) -> regex.Pattern[str]:
@@ -216,6 +213,8 @@ class Tokenizer(ABC):
 
 class TokenizerRecipe(ABC):
     """A way to come by a tokenizer: train one, take the bytes, read files. ``Params`` configures it."""
+
+    Params: ClassVar[type[Strict]]
 
     @abstractmethod
     def build(self, texts: Texts | None) -> Tokenizer:

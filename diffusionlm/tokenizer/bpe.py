@@ -24,8 +24,6 @@ Pair = tuple[int, int]
 CACHED_WORDS = 1 << 17
 CACHED_LENGTH = 64
 """The cache's bounds, in words and in characters of a word: some 30 MB. A longer word seldom comes twice."""
-SHORT_WORD = 48
-"""Symbols up to which scanning the word for its best pair beats keeping a heap (timed)."""
 
 
 class BPETokenizer(Tokenizer):
@@ -47,9 +45,8 @@ class BPETokenizer(Tokenizer):
         self._vocab = dict(vocab)
         self._byte_ids = [vocab[bytes([b])] for b in range(256)]
         self._products = [vocab[left + right] for left, right in merges]
-        # Of a merge that is listed twice the first line counts, so ranks are filled from the back.
-        pairs = [(vocab[left], vocab[right]) for left, right in merges]
-        self._ranks = {pairs[rank]: rank for rank in reversed(range(len(pairs)))}
+        self._ranks = {(vocab[left], vocab[right]): rank for rank, (left, right) in enumerate(merges)}
+        assert len(self._ranks) == len(merges), (len(self._ranks), len(merges))
         self._cache = _WordCache(self._encode_word)
 
     @classmethod
@@ -78,8 +75,7 @@ class BPETokenizer(Tokenizer):
 
     def _encode_word(self, word: str) -> bytes:
         ids = [self._byte_ids[b] for b in to_bytes(word)]
-        merge = merge_short if len(ids) <= SHORT_WORD else merge_long
-        return pack(merge(ids, self._ranks, self._products))
+        return pack(merge_word(ids, self._ranks, self._products))
 
     def _content(self) -> dict[str, object]:
         tokens = [token.hex() for token in self._tokens]
@@ -142,32 +138,16 @@ class _BPEEncoder:
         return b"".join(map(self._cache.__getitem__, self._words.feed(text, final=final)))
 
 
-def merge_short(ids: list[int], ranks: Mapping[Pair, int], products: Sequence[int]) -> list[int]:
-    """Return ``ids`` with all merges applied, lowest rank first, leftmost first; quadratic, but quick for a few ids.
+def merge_word(ids: list[int], ranks: Mapping[Pair, int], products: Sequence[int]) -> list[int]:
+    """Return ``ids`` with all merges applied, the lowest rank first and the leftmost of equals first.
+
+    n log n steps: the symbols are a linked list, and (rank, place) of every mergeable pair waits in a heap. An entry
+    whose pair has changed since is recognised by its rank and dropped.
 
     Args:
         ids: The ids of a word's bytes; changed in place.
         ranks: (left id, right id) → rank, lower is more urgent.
         products: rank → the id of the merged token.
-    """
-    none = len(products)
-    rank_of = ranks.get
-    waiting = [rank_of(pair, none) for pair in pairwise(ids)]
-    while waiting and (rank := min(waiting)) < none:
-        i = waiting.index(rank)
-        ids[i : i + 2] = [products[rank]]
-        del waiting[i]
-        if i:
-            waiting[i - 1] = rank_of((ids[i - 1], ids[i]), none)
-        if i < len(waiting):
-            waiting[i] = rank_of((ids[i], ids[i + 1]), none)
-    return ids
-
-
-def merge_long(ids: list[int], ranks: Mapping[Pair, int], products: Sequence[int]) -> list[int]:
-    """Return what ``merge_short`` returns in n log n steps: a linked list of symbols and a heap of (rank, position).
-
-    A heap entry whose pair has changed since is recognised by its rank and dropped.
     """
     n = len(ids)
     gone = -1
@@ -211,23 +191,22 @@ def _read_specials(folder: Path, shown: Mapping[str, int], merges: Sequence[tupl
 def _check_tokens(
     path: Path, shown: Mapping[str, int], merges: Sequence[tuple[str, str]], specials: Mapping[str, int]
 ) -> None:
-    """Refuse a vocabulary and merges that do not belong together."""
+    """Refuse a vocabulary, merges and specials that do not belong together, naming one token that shows it."""
     single = {alphabet.show(bytes([b])) for b in range(256)}
     made = single | {left + right for left, right in merges}
-    for token in made:
-        if token not in shown or token in specials:
-            what = "single byte" if token in single else "merged token"
+    for pair in merges:
+        if part := next((part for part in pair if part not in made), None):
+            merge = f"the merge '{pair[0]} {pair[1]}'"
             raise TokenizerError(
-                f"{path} lacks the {what} {token!r}, which {files.MERGES} needs; the files do not belong together"
+                f"{path.parent / files.MERGES}: {part!r} in {merge} is neither a byte nor made by a merge"
             )
-    for left, right in merges:
-        for part in (left, right):
-            if part not in made:
-                raise TokenizerError(
-                    f"{path.parent / files.MERGES}: {part!r} in the merge '{left} {right}' is no token of {files.VOCAB}"
-                )
-    for token in shown:
-        if token not in made and token not in specials:
-            raise TokenizerError(
-                f"{path}: no merge makes {token!r}; list it in {files.SPECIALS} if it is a special token"
-            )
+    if lacking := made - shown.keys():
+        token = min(lacking)
+        what = "single byte" if token in single else "merged token"
+        raise TokenizerError(f"{path} lacks the {what} {token!r}; it and {files.MERGES} do not belong together")
+    if clashing := made & specials.keys():
+        raise TokenizerError(
+            f"{path.parent / files.SPECIALS}: {min(clashing)!r} is an ordinary token, it cannot be special"
+        )
+    if orphans := shown.keys() - made - specials.keys():
+        raise TokenizerError(f"{path}: no merge makes {min(orphans)!r}; if it is special, list it in {files.SPECIALS}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -32,7 +31,9 @@ class ByteParams(Strict):
 
 class _ByteEncoder:
     def feed(self, text: str, *, final: bool) -> bytes:
-        return array("I", to_bytes(text)).tobytes()
+        import numpy as np
+
+        return np.frombuffer(to_bytes(text), dtype=np.uint8).astype(np.uint32).tobytes()
 
 
 class ByteTokenizer(Tokenizer):

@@ -86,9 +86,9 @@ def read_merges(path: Path) -> list[tuple[str, str]]:
     """Return the merges, the most urgent first, in the byte alphabet.
 
     Raises:
-        TokenizerError: The file is missing or a line is not two tokens.
+        TokenizerError: The file is missing, a line is not two tokens, or a merge is listed twice.
     """
-    merges = []
+    merges: dict[tuple[str, str], None] = {}
     for number, line in enumerate(_read(path).split("\n"), start=1):
         line = line.rstrip("\r")
         if not line or (number == 1 and line.startswith("#version")):  # "# #" further down is a merge like any other
@@ -96,8 +96,11 @@ def read_merges(path: Path) -> list[tuple[str, str]]:
         parts = line.split(" ")
         if len(parts) != 2 or not all(parts):
             raise TokenizerError(f"{path} line {number}: a merge is two tokens with one space between, not {line!r}")
-        merges.append((parts[0], parts[1]))
-    return merges
+        merge = (parts[0], parts[1])
+        if merge in merges:
+            raise TokenizerError(f"{path} line {number}: the merge {line!r} is listed twice")
+        merges[merge] = None
+    return list(merges)
 
 
 def write_merges(merges: list[tuple[str, str]]) -> str:
@@ -111,12 +114,11 @@ def check_contiguous(ids: Mapping[str, int], path: Path, first: int = 0) -> None
     Raises:
         TokenizerError: Names a token whose id is a duplicate or leaves a gap.
     """
+    last = first + len(ids) - 1
     order = sorted(ids.items(), key=lambda item: item[1])
     for expected, (token, id) in enumerate(order, start=first):
         if id != expected:
-            raise TokenizerError(
-                f"{path}: ids must be {first}..{first + len(ids) - 1}, each once; {token!r} has {id} where {expected} is due"
-            )
+            raise TokenizerError(f"{path}: ids must be {first}..{last}, each once; {token!r} has {id}, not {expected}")
 
 
 def _read(path: Path) -> str:

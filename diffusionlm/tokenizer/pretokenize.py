@@ -25,8 +25,7 @@ LOOKAHEAD = 2
 def _pattern() -> regex.Pattern[str]:
     import regex
 
-    # Possessive runs say the same (the classes are disjoint) and spare the engine its backtracking records.
-    return regex.compile(r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s+(?!\S)|\s+")
+    return regex.compile(GPT2_PATTERN)
 
 
 def split_words(text: str) -> list[str]:

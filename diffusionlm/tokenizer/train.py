@@ -128,13 +128,16 @@ def _first_bytes(texts: Iterable[Text], limit: int) -> Iterator[bytes]:
     """Yield the first ``limit`` bytes of the texts; the last one is cut at a character."""
     for text in texts:
         data = to_bytes(text) if isinstance(text, str) else bytes(text)
-        if len(data) > limit:
-            while limit and data[limit] & 0xC0 == 0x80:  # a continuation byte: the character began before it
-                limit -= 1
-            yield data[:limit]
-            return
-        yield data
+        yield data if len(data) <= limit else data[: _character_start(data, limit)]
         limit -= len(data)
+        if limit <= 0:
+            return
+
+
+def _character_start(data: bytes, place: int) -> int:
+    """Return where the UTF-8 character around ``place`` begins; ``place`` itself in bytes that are not UTF-8."""
+    starts = (i for i in range(place, max(place - 4, -1), -1) if data[i] & 0xC0 != 0x80)  # not a continuation byte
+    return next(starts, place)
 
 
 def learn_merges(counts: Mapping[bytes, int], n_merges: int) -> list[tuple[bytes, bytes]]:
