@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffusionlm.checkpoint.manifest import MANIFEST, check_sizes, record_files, render_manifest, verify
-from diffusionlm.errors import CheckpointError
+from diffusionlm.errors import CheckpointError, FlowLMError
 
 _STEP = re.compile(r"step-(0|[1-9][0-9]*)")
 _LEFTOVER = re.compile(r"\.(step-[0-9]+)\.(tmp|old|trash)-([0-9]+)")
@@ -109,6 +109,8 @@ def staged(folder: Path, step: int) -> Iterator[Path]:
 
 def _system_reason(error: BaseException) -> str | None:
     """Return what the system said, or ``None`` if the error is not a refusal of the file system."""
+    if isinstance(error, FlowLMError) and isinstance(error.__cause__, OSError):
+        error = error.__cause__  # the tokenizer speaks of its own files
     # safetensors writes in compiled code and reports an operating system error as text.
     if type(error).__name__ == "SafetensorError" and "I/O error" in str(error):
         full, text = bool(_FULL_TEXT.search(str(error))), str(error).splitlines()[0]

@@ -191,18 +191,23 @@ class OracleModel:
         hidden = self.predictor.predict(x_t, t, rows)
         return hidden if rows is not None else hidden.reshape(*x_t.shape, -1)
 
+    @property
+    def head_weight(self) -> torch.Tensor:
+        """(K, K): the oracle's head is the identity."""
+        return torch.eye(self.predictor.joint.vocabulary, dtype=torch.float64)
+
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return ``hidden``: the oracle's head is the identity."""
         return hidden
 
-    def eval(self) -> OracleModel:
-        """Return itself: there is nothing to switch."""
+    def train(self, mode: bool = True) -> OracleModel:
+        """Remember the mode, as a module does; nothing depends on it."""
+        self.training = mode
         return self
 
-    def train(self, mode: bool = True) -> OracleModel:
-        """Return itself: there is nothing to switch."""
-        del mode
-        return self
+    def eval(self) -> OracleModel:
+        """Switch to evaluation mode."""
+        return self.train(False)
 
 
 def masked_cross_entropy(joint: Joint) -> torch.Tensor:

@@ -1,0 +1,179 @@
+"""The likelihood bound of a text under a model, with its standard error.
+
+    NELBO(x) = E_{k ~ U(0,1)} Σ_{i noised} w_i·CE_i,     at the time t = κ⁻¹(k)
+
+The noise level is uniform in κ, not in t, so the value does not depend on the schedule (docs/MATH.md §1). For an
+absorbing process w = 1/(1 − κ) with every token masked alone, or L/n with exactly n ~ U{1 … L} of a document's L tokens
+masked, which has the same expectation and less variance: LLaDA's scorer, https://arxiv.org/abs/2502.09992, after
+https://arxiv.org/abs/2406.03736.
+
+Draw j of D scores a window (document d, piece w) at k = (u + d·φ + w·ψ + j/D) mod 1: one random u, two irrational
+steps. Every k is uniform, so the estimate is unbiased; over the draws of a window the levels are stratified, and over
+windows they are spread evenly. Which positions are noised is a function of (seed, draw, document, window, position)
+alone. So neither the levels nor the noise, and hence not the value, depend on the batch size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from diffusionlm.data.batch import Batch
+from diffusionlm.errors import DataError, PairingError
+from diffusionlm.evaluation.summary import Estimator, LikelihoodReport, WindowScores, summarise
+from diffusionlm.kernels.linear_cross_entropy import linear_cross_entropy
+from diffusionlm.objective.engine import Network
+from diffusionlm.process import Layout, Process
+from diffusionlm.rng import Draws, key, scalar_uniform
+
+PHI = (math.sqrt(5.0) - 1.0) / 2.0
+PSI = math.sqrt(2.0) - 1.0
+LARGEST_KAPPA = 1.0 - 1e-9
+"""Beyond it a weight 1/(1 − κ) would be all rounding; the share of the integral left out is below 1e-9."""
+
+
+class ScoredModel(Network, Protocol):
+    """A network that can be put into evaluation mode."""
+
+    training: bool
+
+    def train(self, mode: bool = True) -> object:
+        """Switch between training and evaluation mode."""
+        ...
+
+
+def likelihood(
+    model: ScoredModel,
+    process: Process,
+    batches: Iterable[Batch],
+    byte_lengths: np.ndarray,
+    *,
+    draws: int,
+    seed: int,
+    estimator: Estimator = "exact_count",
+    device: torch.device | str = "cpu",
+    on_rows: Callable[[int], None] | None = None,
+) -> LikelihoodReport:
+    """Bound the likelihood of some rows.
+
+    The arguments are those of ``score_windows``; the numbers are explained at ``LikelihoodReport``.
+
+    Raises:
+        PairingError: The process has no likelihood bound.
+        DataError: There is nothing to score.
+    """
+    scores = score_windows(
+        model,
+        process,
+        batches,
+        byte_lengths,
+        draws=draws,
+        seed=seed,
+        estimator=estimator,
+        device=device,
+        on_rows=on_rows,
+    )
+    return summarise(scores, estimator, process.bound)
+
+
+def score_windows(
+    model: ScoredModel,
+    process: Process,
+    batches: Iterable[Batch],
+    byte_lengths: np.ndarray,
+    *,
+    draws: int,
+    seed: int,
+    estimator: Estimator = "exact_count",
+    device: torch.device | str = "cpu",
+    on_rows: Callable[[int], None] | None = None,
+) -> WindowScores:
+    """Return the bound estimate of every window, one for each draw.
+
+    Args:
+        model: The network, on ``device``. It is in evaluation mode meanwhile, and computes in its own dtype.
+        process: The noising process; its schedule does not change the value.
+        batches: Rows of clean tokens, each window once; frozen positions are context, not scored.
+        byte_lengths: (K,) int64, UTF-8 bytes of each token (``Tokenizer.byte_lengths()``).
+        draws: D, noise levels per window, at least 1.
+        seed: Seed of the noise; a stream of its own, apart from training's with the same seed.
+        estimator: ``exact_count`` (lower variance) or ``bernoulli``.
+        device: Where the batches go.
+        on_rows: Called with the number of rows just scored, for a progress bar.
+
+    Raises:
+        PairingError: The process has no likelihood bound.
+        DataError: There is nothing to score.
+    """
+    assert draws >= 1, f"{draws} draws; at least one is needed"
+    scorer = _scoring_process(process, estimator)
+    lengths = torch.as_tensor(byte_lengths, dtype=torch.int64).to(device)
+    parts: list[tuple[np.ndarray, ...]] = []
+    rows, was_training = 0, model.training
+    model.train(False)
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                parts.append(_score_batch(model, scorer, batch.to(device), lengths, draws, seed))
+                rows += draws * len(batch)
+                if on_rows is not None:
+                    on_rows(draws * len(batch))
+    finally:
+        model.train(was_training)
+    if not parts or not sum(part[0].size for part in parts):
+        raise DataError("there is nothing to score: the text has no tokens; give one with at least one document")
+    document, window, tokens, sizes = (np.concatenate([part[i] for part in parts]) for i in range(4))
+    return WindowScores(document, window, tokens, sizes, np.concatenate([part[4] for part in parts], axis=1), rows)
+
+
+def _scoring_process(process: Process, estimator: Estimator) -> Process:
+    """Return the process with the evaluator's way to choose positions in place of the training run's."""
+    if process.bound == "none":
+        name = type(process.params).model_fields["name"].default
+        raise PairingError(f"process {name!r} has no likelihood bound; report generation metrics instead")
+    if "corruption" not in type(process.params).model_fields:
+        return process
+    return type(process)(process.params.model_copy(update={"corruption": estimator}), process.vocabulary)
+
+
+def noise_levels(batch: Batch, draw: int, draws: int, seed: int) -> torch.Tensor:
+    """Return (B, T) float64 levels k ∈ [0, 1) of one draw, constant over a window; see the module's docstring."""
+    u = scalar_uniform(seed, "evaluation/times", 0)
+    return (u + batch.document.double() * PHI + batch.window.double() * PSI + draw / draws) % 1.0
+
+
+def _score_batch(
+    model: ScoredModel, process: Process, batch: Batch, byte_lengths: torch.Tensor, draws: int, seed: int
+) -> tuple[np.ndarray, ...]:
+    """Return document, window, tokens, bytes (S,) and nats (D, S) of the windows of a batch."""
+    editable, groups = batch.editable, batch.x_1.shape[0] * (batch.x_1.shape[1] + 1)
+    row = torch.arange(batch.x_1.shape[0], device=batch.x_1.device)[:, None]
+    group = (row * (batch.x_1.shape[1] + 1) + batch.segments).flatten()  # every window of the batch has its own
+    tokens = torch.bincount(group[editable.flatten()], minlength=groups)
+    present = tokens.nonzero().squeeze(1)  # (S,)
+
+    def total(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(groups, dtype=values.dtype, device=values.device).index_add_(0, where, values)[present]
+
+    def name(values: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(groups, dtype=torch.int64, device=values.device).scatter_(0, group, values.flatten())[
+            present
+        ]
+
+    sizes = torch.where(editable, byte_lengths[batch.x_1.clamp(max=len(byte_lengths) - 1)], 0)
+    nats = []
+    for draw in range(draws):
+        t = process.schedule.inverse(noise_levels(batch, draw, draws, seed).clamp(max=LARGEST_KAPPA))
+        noise = Draws(key(seed, "evaluation"), draw, batch.document, batch.window, batch.positions)
+        corrupted = process.corrupt(batch.x_1, t, editable, batch.segments, noise, measure="kappa")
+        rows = corrupted.noised.flatten().nonzero().squeeze(1)
+        weight = corrupted.weight.flatten()[rows]
+        hidden = model(corrupted.x_t, corrupted.t, Layout(batch.segments, batch.positions), rows)
+        _, nll = linear_cross_entropy(hidden, model.head_weight, batch.x_1.flatten()[rows], weight)
+        nats.append(total(weight * nll.double(), group[rows]))
+    parts = (name(batch.document), name(batch.window), tokens[present], total(sizes.flatten(), group))
+    return (*(part.cpu().numpy() for part in parts), torch.stack(nats).cpu().numpy())
