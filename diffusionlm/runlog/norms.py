@@ -1,10 +1,11 @@
 """Norms by layer, of activations, weights and gradients, and the one transfer that brings a step's numbers to the host.
 
 Everything is summed where it lives; ``fetch`` moves all scalars of a logged step in one copy. With everything off
-there are no hooks and no kernels. A layer is a block of the model ("layers.3"), or a module that is in no block ("embed").
+there are no hooks and no kernels. A layer is a block of the model ("layers.3"), or a module that is in no block
+("embed").
 
-Activations are root mean squares over all elements of a block's output, √(Σ x² / n); weights and gradients are L2 norms,
-√(Σ x²).
+Activations are root mean squares over all elements of a block's output, √(Σ x² / n); weights and gradients are L2
+norms, √(Σ x²).
 """
 
 # torch publishes its _foreach functions without listing them.

@@ -13,7 +13,7 @@ from diffusionlm.params import Strict
 from diffusionlm.runlog.outputs.base import Output, RunContext
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from diffusionlm.runlog.jsonl import Scalar
 
@@ -48,6 +48,7 @@ class Console(Output):
         self.bar = params.progress == "bar" or (params.progress == "auto" and self.stream.isatty())
         self._progress: Progress | None = None
         self._began: tuple[float, int] | None = None
+        self._headline: dict[str, Scalar] = {}
         self._last_line = float("-inf")
 
     def log(self, metrics: Mapping[str, Scalar], step: int) -> None:
@@ -59,8 +60,8 @@ class Console(Output):
                 self.say(f"step {step}  {describe(shown)}")
         if self.bar:
             if self._progress is not None:
-                headline = describe({name: own[name] for name in HEADLINES if name in own})
-                self._progress.update(self._progress.task_ids[0], completed=step, headline=headline)
+                self._headline |= {name: own[name] for name in HEADLINES if name in own}
+                self._progress.update(self._progress.task_ids[0], completed=step, headline=describe(self._headline))
         elif own and self._line_is_due(step):
             of = f"/{self.total}" if self.total else ""
             self.say(f"step {step}{of}  {describe(own)}{self._time_left(step)}")
@@ -99,7 +100,7 @@ class Console(Output):
         self._began = (time.monotonic(), step)
         if self.bar:
             self._progress = _make_progress(self.stream)
-            self._progress.add_task("train", total=self.total or None, completed=step, headline="")
+            self._progress.add_task("", total=self.total or None, completed=step, headline="")
             self._progress.start()
 
     def _line_is_due(self, step: int) -> bool:
@@ -115,31 +116,23 @@ class Console(Output):
         began, first = self._began
         elapsed = time.monotonic() - began
         if not self.total or step <= first:
-            return f"  {clock(elapsed)}"
-        return f"  {clock(elapsed)}<{clock(elapsed / (step - first) * max(0, self.total - step))}"
+            return f"  elapsed {clock(elapsed)}"
+        left = elapsed / (step - first) * max(0, self.total - step)
+        return f"  elapsed {clock(elapsed)}  ETA {clock(left)}"
 
 
 def _make_progress(stream: TextIO) -> Progress:
-    """Return a progress display: bar, steps, headline metrics, elapsed time and time left."""
+    """Return a progress display that fits 80 columns: bar, steps, time left and the headline metrics."""
     from rich.console import Console as RichConsole
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = RichConsole(file=stream, force_terminal=True)
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[headline]}", markup=False),
-        TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[headline]}", markup=False),
         console=console,
         refresh_per_second=4,  # the display shares the machine with the training it shows
         speed_estimate_period=60,
@@ -168,4 +161,4 @@ def _short(value: Scalar) -> str:
         return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
     if abs(value) >= 1000:
         return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.3g}"
-    return f"{value:.4g}"
+    return f"{value:#.4g}"
