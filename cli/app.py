@@ -39,7 +39,7 @@ PrintConfig = Annotated[
 ]
 Checkpoint = Annotated[
     str | None,
-    typer.Option("--checkpoint", metavar="PATH", help="A checkpoint or run folder (its newest good checkpoint)."),
+    typer.Option("--checkpoint", metavar="PATH", help="A checkpoint, a run folder (its newest good one), or run@best."),
 ]
 
 # Where the command writes, for the message about a full device: the system's error often names no file.

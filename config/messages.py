@@ -46,7 +46,7 @@ def describe(root: type[Strict], place: Place, error: ErrorDetails) -> str:
             f"{key}.name: unknown name {context['tag']!r}{suggestion(context['tag'], known)}; known: {', '.join(known)}"
         )
     if kind == "missing":
-        return f"{key}: is required and missing"
+        return f"{key}: is required and missing; set it in a --config file or with --set"
     if kind in ("model_type", "model_attributes_type", "dict_type", "union_tag_not_found"):
         return f"{key}: {shown(error['input'])} came, but this is a table with keys of its own"
     if kind == "literal_error":

@@ -34,7 +34,7 @@ def schema(command: str) -> dict[str, Any]:
     if command not in known:
         raise ConfigError(f"schema {command}: unknown command{suggestion(command, known)}; known: {', '.join(known)}")
     body = known[command].model_json_schema()
-    return {"$schema": DIALECT, "title": f"flowlm {command}", **_simplified(body)}
+    return {"$schema": DIALECT, **_simplified(body), "title": f"flowlm {command}"}
 
 
 def text(command: str | None) -> str:

@@ -86,4 +86,4 @@ class SamplesParams(Strict):
     prompts: tuple[str, ...] = ("",)
     """Texts to continue; the empty one means from nothing."""
     infill: tuple[str, ...] = ()
-    """Texts with holes to fill; a hole of 16 tokens is written <|hole:16|>."""
+    """Texts with holes to fill; a hole of 16 tokens is written <fill:16>."""

@@ -61,7 +61,7 @@ class BenchInferParams(CommandParams):
 
     command: ClassVar[str] = "bench-infer"
 
-    checkpoint: Path | None = None
+    checkpoint: str | None = None
     """A checkpoint or run folder; unset = a network of ``model``'s shape with fresh weights."""
     model: TransformerParams = TransformerParams()
     """The shape where there is no checkpoint."""

@@ -6,7 +6,7 @@ Importing this module imports neither torch nor numpy; nor do the modules that b
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from diffusionlm.data import SOURCES
 from diffusionlm.objective import OBJECTIVES
@@ -15,13 +15,21 @@ from diffusionlm.params import Strict
 from diffusionlm.process import PROCESSES
 from diffusionlm.tokenizer import TOKENIZERS
 
-# Any to the type checker: each union is built from its registry, so that a new method needs no change here.
-AnyTokenizer: Any = TOKENIZERS.union("bpe")
-AnySource: Any = SOURCES.union("python-stdlib")
-AnyProcess: Any = PROCESSES.union("mask")
-AnyObjective: Any = OBJECTIVES.union("nelbo")
-AnyOptimizer: Any = OPTIMIZERS.union("adamw")
-AnySchedule: Any = LR_SCHEDULES.union("cosine")
+if TYPE_CHECKING:
+    # Each union is built from its registry, so that a new method needs no change here; a type checker sees Any.
+    AnyTokenizer: TypeAlias = Any
+    AnySource: TypeAlias = Any
+    AnyProcess: TypeAlias = Any
+    AnyObjective: TypeAlias = Any
+    AnyOptimizer: TypeAlias = Any
+    AnySchedule: TypeAlias = Any
+else:
+    AnyTokenizer = TOKENIZERS.union("bpe")
+    AnySource = SOURCES.union("python-stdlib")
+    AnyProcess = PROCESSES.union("mask")
+    AnyObjective = OBJECTIVES.union("nelbo")
+    AnyOptimizer = OPTIMIZERS.union("adamw")
+    AnySchedule = LR_SCHEDULES.union("cosine")
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["fp32", "bf16"]

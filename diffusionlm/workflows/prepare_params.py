@@ -35,7 +35,7 @@ class MakeDataParams(CommandParams):
 
     command: ClassVar[str] = "make-data"
 
-    data: DataParams = DataParams()
+    data: DataParams = DataParams.model_validate({})
     """Which text, what is held out, and how many processes tokenize."""
     tokenizer: AnyTokenizer = TOKENIZERS["bpe"].Params()
     """The tokenizer; name = "files" takes a trained one."""

@@ -65,7 +65,7 @@ class TrainParams(CommandParams):
     """The run itself."""
     tokenizer: AnyTokenizer = TOKENIZERS["bpe"].Params()
     """Text to ids."""
-    data: DataParams = DataParams()
+    data: DataParams = DataParams.model_validate({})
     """Which text, and how it becomes rows."""
     model: TransformerParams = TransformerParams()
     """The network."""

@@ -5,7 +5,6 @@ None has a model table: a checkpoint describes itself.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -17,10 +16,10 @@ from diffusionlm.workflows.command import AnySource, CommandParams, Device, Prec
 class CheckpointParams(CommandParams):
     """What every command that opens a trained model shares. The model itself is described by its checkpoint."""
 
-    checkpoint: Path
-    """A checkpoint folder, or a run folder: then its newest good checkpoint."""
-    weights: Literal["ema", "last"] = "ema"
-    """The averaged weights, where the run kept them, or those of the last step."""
+    checkpoint: str
+    """A checkpoint folder, or a run folder: then its newest good checkpoint, or with @best after it the best one."""
+    weights: Literal["ema", "model"] | None = None
+    """The averaged weights or those of the last step; unset = the averaged ones where the run kept them."""
     device: Device = "auto"
     """Where to compute; auto = CUDA, else MPS, else CPU."""
     precision: Precision = "fp32"
@@ -59,7 +58,7 @@ class InfillParams(SampleOutputParams):
     generation: InfillingParams = InfillingParams()
     """Steps, sampler, temperature, number of samples."""
     texts: tuple[str, ...] = ()
-    """Texts with holes; a hole of 16 tokens is written <|hole:16|>."""
+    """Texts with holes; a hole of 16 tokens is written <fill:16>."""
     text_file: str | None = None
     """A file that holds one text with holes; "-" reads it from stdin."""
 
@@ -85,6 +84,8 @@ class EvalParams(CheckpointParams):
     """Noise levels per row, on a stratified grid; the standard error comes from their spread."""
     batch_size: int = Field(default=32, gt=0)
     """Rows per forward pass; the value does not depend on it."""
+    estimator: Literal["exact_count", "bernoulli"] = "exact_count"
+    """Mask exactly n of a document's tokens, n uniform, or each token alone: same expectation, the first varies less."""
     seed: int = Field(default=0, ge=0)
     """Seed of the noise."""
     format: Literal["text", "json"] = "text"

@@ -138,9 +138,11 @@ def test_a_mistake_is_one_line(toml, case):
 
 
 def test_a_required_key_is_named(toml):
-    with pytest.raises(ConfigError, match=r"toy\.toml: path: is required and missing$"):
+    with pytest.raises(
+        ConfigError, match=r"toy\.toml: path: is required and missing; set it in a --config file or with --set$"
+    ):
         load(NeedyParams, toml(""))
-    with pytest.raises(ConfigError, match=r"^path: is required and missing$"):
+    with pytest.raises(ConfigError, match=r"^path: is required and missing; set it in a --config file or with --set$"):
         load(NeedyParams)
 
 

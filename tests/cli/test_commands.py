@@ -1,0 +1,271 @@
+"""Every command as a user meets it: help, the configuration printed, mistakes, and the one library call it makes."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cli import bench_infer, bench_train, infer, infill, main, make_data, train, train_tokenizer
+from cli import eval as evaluation
+from config.schema import commands
+
+ROOT = Path(__file__).parent.parent.parent
+APPS = {
+    "train": train.app,
+    "train-tokenizer": train_tokenizer.app,
+    "make-data": make_data.app,
+    "infer": infer.app,
+    "infill": infill.app,
+    "eval": evaluation.app,
+    "bench-train": bench_train.app,
+    "bench-infer": bench_infer.app,
+}
+# What a command cannot do without, as a user types it.
+NEEDED = {
+    "train": ["--set", "training.steps=3"],
+    "infer": ["--checkpoint", "runs/x"],
+    "infill": ["--checkpoint", "runs/x", "a<fill:3>b"],
+    "eval": ["--checkpoint", "runs/x"],
+}
+
+
+def needed(verb):
+    return NEEDED[verb] if verb in NEEDED else []  # noqa: SIM401
+
+
+def invoke(verb, *arguments):
+    return CliRunner().invoke(APPS[verb], list(arguments))
+
+
+def scripts():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project["scripts"]
+
+
+def test_every_configuration_has_a_command_and_a_script():
+    assert set(APPS) == set(commands())
+    assert set(scripts()) == {"flowlm", *(f"flowlm-{verb}" for verb in APPS)}
+    for name, target in scripts().items():
+        module, _, function = target.partition(":")
+        imported = __import__(module, fromlist=[function])
+        assert callable(vars(imported)[function]), name
+
+
+def test_flowlm_has_every_verb():
+    assert set(APPS) < set(main.COMMANDS)
+    for verb in main.COMMANDS:
+        result = CliRunner().invoke(main.app, [verb, "--help"])
+        assert result.exit_code == 0, verb
+
+
+def test_flowlm_alone_shows_help():
+    assert "train-tokenizer" in CliRunner().invoke(main.app, []).output
+
+
+HEAVY = ("torch", "numpy", "datasets", "transformers", "tokenizers", "wandb", "pydantic", "safetensors")
+
+
+@pytest.mark.parametrize("verb", [*APPS, ""])
+def test_help_imports_nothing_heavy_and_is_quick(verb):
+    """The limit of half a second is on processor time: the machine that runs the tests may be busy with others."""
+    module = f"cli.{verb.replace('-', '_')}" if verb else "cli.main"
+    code = (
+        f"import sys, {module}\n"
+        "sys.argv = ['flowlm', '--help']\n"
+        f"try:\n    {module}.run()\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "print(heavy, file=sys.stderr)\n"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "Usage" in done.stdout
+    assert "--help" in done.stdout
+    assert done.stderr == "[]\n"
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+def test_parameters_import_nothing_heavy():
+    code = (
+        "import sys, diffusionlm.workflows.params, config.load, config.schema\n"
+        "print([m for m in ('torch', 'numpy', 'datasets', 'tokenizers', 'wandb', 'rich') if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("verb", APPS)
+def test_print_config_prints_and_runs_nothing(verb):
+    result = invoke(verb, *needed(verb), "--print-config")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert commands()[verb].model_validate(tomllib.loads(result.stdout))
+
+
+@pytest.mark.parametrize("verb", APPS)
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "modle.width=3"], "--set modle.width=3: modle: unknown section"),
+        (["--set", "threads"], "--set threads: expected section.key=value"),
+        (["--config", "nowhere.toml"], "--config nowhere.toml: no such file"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_and_exit_2(verb, arguments, said):
+    result = invoke(verb, *needed(verb), *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error: {said}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_wrong_type_in_a_file_is_one_line_and_exit_2(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[training]\nsteps = 'ten'\n")
+    result = invoke("train", "--config", str(path))
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {path}: training.steps: 'ten' is not allowed; it must be a valid integer\n"
+
+
+@pytest.mark.parametrize("verb", ["infer", "infill", "eval"])
+def test_a_missing_checkpoint_option_is_said(verb):
+    result = invoke(verb, *[word for word in needed(verb) if word not in ("--checkpoint", "runs/x")])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: checkpoint: is required and missing")
+
+
+def test_an_unknown_option_is_a_usage_error():
+    assert invoke("train", "--stesp", "3").exit_code == 2
+
+
+@dataclass(frozen=True)
+class Product:
+    """Stands in for what a workflow returns."""
+
+    text: str = "the product"
+
+    def report(self) -> str:
+        return self.text
+
+    def headline(self) -> str:
+        return "the talk"
+
+    def record(self) -> dict[str, Any]:
+        return {"text": self.text, "nfe": 3}
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """Replace every workflow by one that notes its parameters; return the notes."""
+    notes = {}
+
+    def stand_in(package, name, function):
+        module = ModuleType(f"{package}.{name}")
+
+        def workflow(params):
+            notes[function] = params
+            return [Product(), Product("a second")] if function in ("infer", "infill") else Product()
+
+        setattr(module, function, workflow)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(sys.modules[package], name, module, raising=False)
+
+    import benchmarking
+    import diffusionlm.workflows
+
+    assert benchmarking, diffusionlm.workflows
+    for name in ("train", "train_tokenizer", "make_data", "infer", "infill", "evaluate"):
+        stand_in("diffusionlm.workflows", name, name)
+    stand_in("benchmarking", "train", "bench_train")
+    stand_in("benchmarking", "infer", "bench_infer")
+    return notes
+
+
+@pytest.mark.parametrize("verb", ["train", "train-tokenizer", "make-data", "eval", "bench-train", "bench-infer"])
+def test_one_library_call_and_its_report_on_stdout(verb, called):
+    result = invoke(verb, *needed(verb))
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "the product\n", "")
+    (params,) = called.values()
+    assert type(params) is commands()[verb]
+
+
+def test_train_resumes(called):
+    invoke("train", *needed("train"), "--resume", "auto")
+    assert called["train"].run.resume == "auto"
+
+
+def test_infer_takes_its_settings_as_flags(called):
+    result = invoke(
+        "infer",
+        *("--checkpoint", "runs/x", "first", "--prompt", "second", "--prompts-file", "-"),
+        *("--length", "8", "--steps", "4", "--samples", "2", "--temperature", "0.5", "--seed", "7"),
+        *("--sampler", "confidence", "--watch"),
+    )
+    assert (result.exit_code, result.stdout) == (0, "the product\na second\n")
+    assert result.stderr == "the talk\nthe talk\n"
+    params = called["infer"]
+    assert (params.checkpoint, params.prompts, params.prompts_file) == ("runs/x", ("first", "second"), "-")
+    generation = params.generation
+    assert (generation.length, generation.steps, generation.samples, generation.seed) == (8, 4, 2, 7)
+    assert (generation.temperature, generation.sampler.name, params.watch) == (0.5, "confidence", True)
+
+
+@pytest.mark.parametrize("verb", ["infer", "infill"])
+def test_json_lines(verb, called):
+    result = invoke(verb, *needed(verb), "--json")
+    assert result.stderr == ""
+    assert [json.loads(line) for line in result.stdout.splitlines()] == [
+        {"text": "the product", "nfe": 3},
+        {"text": "a second", "nfe": 3},
+    ]
+
+
+def test_infill_takes_texts_or_a_file(called):
+    invoke("infill", "--checkpoint", "runs/x", "a<fill:2>", "b<fill:3>")
+    assert called["infill"].texts == ("a<fill:2>", "b<fill:3>")
+    invoke("infill", "--checkpoint", "runs/x", "--file", "-")
+    assert called["infill"].text_file == "-"
+
+
+def test_eval_takes_a_text_and_prints_json(called):
+    result = invoke("eval", "--checkpoint", "runs/x", "--file", "book.txt", "--json", "--documents", "3")
+    assert json.loads(result.stdout) == {"text": "the product", "nfe": 3}
+    assert (called["evaluate"].source.name, called["evaluate"].source.path) == ("text", "book.txt")
+    assert called["evaluate"].documents == 3
+
+
+def test_the_option_wins_over_the_file_and_the_message_names_it(tmp_path, called):
+    path = tmp_path / "mine.toml"
+    path.write_text("checkpoint = 'runs/x'\n[generation]\nsteps = 3\n")
+    assert invoke("infer", "--config", str(path), "--steps", "9").exit_code == 0
+    assert called["infer"].generation.steps == 9
+    result = invoke("infer", "--config", str(path), "--steps", "0")
+    assert result.stderr.startswith("error: --steps: generation.steps: 0 is not allowed")
+
+
+def test_schema_prints_and_writes(tmp_path):
+    result = CliRunner().invoke(main.app, ["schema", "train"])
+    assert json.loads(result.stdout)["title"] == "flowlm train"
+    result = CliRunner().invoke(main.app, ["schema", "--write", "--folder", str(tmp_path)])
+    assert result.exit_code == 0
+    assert (tmp_path / "train.json").exists()
+    assert CliRunner().invoke(main.app, ["schema", "trian"]).exit_code == 2
+
+
+def test_generated_text_survives_a_narrow_terminal():
+    code = "from cli import app as frame\nimport typer\n"
+    code += "def say() -> None:\n    '''Say.'''\n    typer.echo('caf\\u00e9 \\U0001f600')\n"
+    code += "frame.run(frame.make_app(say))\n"
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT, env=environment)
+    assert done.stdout == b"caf\xe9 ?\n"
