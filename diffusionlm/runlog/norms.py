@@ -26,16 +26,16 @@ _COMPILED = "_orig_mod."
 
 
 def fetch(scalars: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """Return 0-dim tensors of one device as Python numbers with a single transfer.
+    """Return 0-dim tensors as Python numbers with a single transfer.
 
     Args:
-        scalars: Name to 0-dim tensor of any number type. float32 arrives exactly.
+        scalars: Name to 0-dim tensor of any number type, on one device. float32 arrives exactly.
     """
     if not scalars:
         return {}
     first = next(iter(scalars.values()))
     wide = torch.float32 if first.device.type == "mps" else torch.float64  # MPS has no float64
-    packed = torch.stack([scalar.detach().to(wide) for scalar in scalars.values()])
+    packed = torch.stack([scalar.detach().to(first.device, wide) for scalar in scalars.values()])
     return dict(zip(scalars, packed.tolist(), strict=True))
 
 
@@ -55,12 +55,10 @@ def norms_by_layer(named: Mapping[str, torch.Tensor], prefix: str) -> dict[str, 
     """Return the L2 norm of each layer's tensors as 0-dim tensors on their device, under ``prefix/layer``."""
     if not named:
         return {}
-    tensors = list(named.values())
-    squares = torch.stack([norm.to(tensors[0].device, torch.float32) for norm in torch._foreach_norm(tensors)]).square()
-    layers: dict[str, list[int]] = {}
-    for place, name in enumerate(named):
-        layers.setdefault(layer_of(name), []).append(place)
-    return {f"{prefix}/{layer}": squares[places].sum().sqrt() for layer, places in layers.items()}
+    layers: dict[str, list[torch.Tensor]] = {}
+    for name, norm in zip(named, torch._foreach_norm(list(named.values())), strict=True):
+        layers.setdefault(layer_of(name), []).append(norm)
+    return {f"{prefix}/{layer}": torch.linalg.vector_norm(torch.stack(norms)) for layer, norms in layers.items()}
 
 
 def weight_norms(named_parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ from diffusionlm.params import Strict
 from diffusionlm.runlog.outputs.base import Output, RunContext
 
 if TYPE_CHECKING:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress
 
     from diffusionlm.runlog.jsonl import Scalar
 

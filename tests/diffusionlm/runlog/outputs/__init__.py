@@ -1,0 +1,1 @@
+"""Tests of diffusionlm.runlog.outputs."""
