@@ -142,7 +142,7 @@ def check_infill(template: Template, context_length: int, name: str = "text") ->
         ConfigError: It has no hole, or is longer than the context.
     """
     if not template.spans():
-        raise ConfigError(f"{name} has no hole to fill; write <fill:12> where 12 tokens are wanted")
+        raise ConfigError(f"{name} has no hole to fill; write <|hole:12|> where 12 tokens are wanted")
     if template.length > context_length:
         raise ConfigError(
             f"{name} is longer than the context: {template.length} tokens with its holes, and a canvas holds "

@@ -1,11 +1,11 @@
 """Fill the holes of a text: the same loop as a continuation, with given tokens on any side of a hole.
 
-A hole of twelve tokens is written ``<fill:12>``. A backslash before the marker makes it plain text, and a pair of
+A hole of twelve tokens is written ``<|hole:12|>``. A backslash before the marker makes it plain text, and a pair of
 backslashes before it stands for one, so that every text can be written:
 
-    x = <fill:8> + 1          a hole of eight tokens
-    x = \\<fill:8> + 1         the text "x = <fill:8> + 1"
-    x = \\\\<fill:8> + 1        a backslash, then a hole
+    x = <|hole:8|> + 1          a hole of eight tokens
+    x = \\<|hole:8|> + 1         the text "x = <|hole:8|> + 1"
+    x = \\\\<|hole:8|> + 1        a backslash, then a hole
 
 What surrounds a hole is given back unchanged, as text and as ids. Nothing is trimmed: a hole has the length that was
 asked for.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from diffusionlm.model.transformer import Transformer
     from diffusionlm.tokenizer import Tokenizer
 
-MARKER = re.compile(r"(\\*)(<fill(?::([^<>\n]*))?>)")
+MARKER = re.compile(r"(\\*)(<\|hole(?::([^|<>\n]*))?\|>)")
 
 Pieces = tuple[str | Hole, ...]
 
@@ -71,7 +71,7 @@ class Infilled:
 
 
 def parse_holes(text: str) -> Pieces:
-    """Split a text at its ``<fill:N>`` markers.
+    """Split a text at its ``<|hole:N|>`` markers.
 
     Returns:
         Texts and holes in order; no text is empty, and two texts never follow each other.
@@ -90,7 +90,7 @@ def parse_holes(text: str) -> Pieces:
             continue
         if length is None or not (length.isascii() and length.isdigit()) or int(length) == 0:
             raise ConfigError(
-                f"{marker!r} is no hole: write <fill:12> for a hole of 12 tokens, or \\{marker} for the plain text"
+                f"{marker!r} is no hole: write <|hole:12|> for a hole of 12 tokens, or \\{marker} for the plain text"
             )
         pieces += [plain, Hole(int(length))] if plain else [Hole(int(length))]
         plain = ""
@@ -119,7 +119,7 @@ def infill(
         model: The network; its device is where sampling runs.
         tokenizer: The one it was trained with.
         process: The one it was trained with.
-        texts: Texts with ``<fill:N>`` markers, or pieces (texts and ``Hole``) in which nothing is parsed.
+        texts: Texts with ``<|hole:N|>`` markers, or pieces (texts and ``Hole``) in which nothing is parsed.
         params: How.
         first_sample: Index of the first sample, for a shard of a longer list of texts.
         observe: Called with every frame.
