@@ -116,10 +116,13 @@ class Wandb(Output):
             return self._init("online")
         except Exception as error:  # no network, no account, no permission: each has its own class
             warn(f"wandb is not reachable ({one_line(error)}); recording offline, upload later with 'wandb sync'")
+            self._wandb.teardown()  # the failed start still holds the run's id
             return self._init("offline")
 
     def _init(self, mode: str) -> Any:
         self.context.folder.mkdir(parents=True, exist_ok=True)
+        # Silent from the start: on a terminal without an account the package would stop the run with a question.
+        self._wandb.setup(self._wandb.Settings(silent=True))
         run = self._wandb.init(
             project=self.params.project,
             entity=self.params.entity,
@@ -137,9 +140,8 @@ class Wandb(Output):
         return run
 
     def _settings(self) -> dict[str, Any]:
-        """Return the settings that keep the package quiet and its waiting bounded, a login prompt's included."""
-        seconds = self.params.timeout
-        return {"init_timeout": seconds, "login_timeout": seconds, "silent": True, "console": "off"}
+        """Return the settings that keep the package quiet and its waiting bounded."""
+        return {"init_timeout": self.params.timeout, "silent": True, "console": "off"}
 
 
 def run_id(folder: Path) -> str:

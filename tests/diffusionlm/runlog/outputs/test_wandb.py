@@ -56,6 +56,9 @@ def fake(monkeypatch):
         return module.run
 
     module.init = init
+    module.calls = []
+    module.setup = lambda settings: module.calls.append(("setup", settings))
+    module.teardown = lambda: module.calls.append("teardown")
     monkeypatch.setitem(sys.modules, "wandb", module)
     return module
 
@@ -117,6 +120,8 @@ def test_without_a_network_it_records_offline_and_says_so(tmp_path, fake, capfd)
         log.log({"loss": 2.0}, 1)
         log.log({"loss": 1.0}, 2)
     assert [init["mode"] for init in fake.inits] == ["online", "offline"]
+    quiet = ("setup", {"silent": True})
+    assert fake.calls == [quiet, "teardown", quiet], "no question is asked, and the failed start gives its id back"
     assert [metrics["loss"] for metrics in fake.run.logged] == [2.0, 1.0]
     err = capfd.readouterr().err
     assert err.count("\n") == 1
