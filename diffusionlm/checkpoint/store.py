@@ -206,6 +206,7 @@ def retain(folder: Path, keep_last: int, keep_steps: Collection[int] = ()) -> li
     """
     if keep_last < 1:
         raise CheckpointError(f"keep_last is {keep_last}; keep at least 1 checkpoint")
+    clean_leftovers(folder)
     whole, removed = 0, []
     for path in reversed(list_checkpoints(folder)):
         if whole >= keep_last:
@@ -226,6 +227,7 @@ def discard_newer(folder: Path, step: int) -> list[Path]:
 
     Without it a run resumed from an older checkpoint would leave the abandoned future behind as "the newest".
     """
+    clean_leftovers(folder)
     newer = [path for path in list_checkpoints(folder) if step_of(path) > step]
     for path in newer:
         remove_checkpoint(path)

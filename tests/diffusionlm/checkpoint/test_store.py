@@ -22,7 +22,7 @@ from diffusionlm.checkpoint import (
     verify,
 )
 from diffusionlm.checkpoint.store import staged, step_of
-from diffusionlm.errors import CheckpointError
+from diffusionlm.errors import CheckpointError, TokenizerError
 from tests.diffusionlm.checkpoint import doubles
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -216,7 +216,7 @@ def test_a_full_disk_while_writing_tensors(tmp_path, limit):
     code = f"""
 import resource, sys
 from pathlib import Path
-from diffusionlm.errors import CheckpointError
+from diffusionlm.errors import CheckpointError, TokenizerError
 from tests.diffusionlm.checkpoint import doubles
 doubles.tiny_model()
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
@@ -289,6 +289,30 @@ def test_discard_newer(tmp_path):
         small_save(tmp_path, step)
     assert [path.name for path in discard_newer(tmp_path, 1)] == ["step-2", "step-3"]
     assert names(tmp_path) == ["step-1"]
+
+
+def test_a_replaced_checkpoint_does_not_come_back_once_its_step_is_discarded(tmp_path):
+    for step in (1, 2):
+        small_save(tmp_path, step)
+    shutil.copytree(tmp_path / "step-2", tmp_path / ".step-2.old-999999999")
+    discard_newer(tmp_path, 1)
+    clean_leftovers(tmp_path)
+    assert names(tmp_path) == ["step-1"]
+
+
+def test_a_full_disk_in_the_tokenizers_own_words(tmp_path):
+    """A part that reports a full disk as an error of its own is told the same way."""
+
+    def save() -> None:
+        with staged(tmp_path, 1):
+            try:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            except OSError as error:
+                raise TokenizerError("cannot write vocab.json") from error
+
+    with pytest.raises(CheckpointError, match="cannot save .*step-1: no space left on the device"):
+        save()
+    assert names(tmp_path) == []
 
 
 def test_the_best_step_travels_with_the_state(tmp_path):

@@ -1,0 +1,25 @@
+"""Evaluation: the likelihood bound with its standard error, the baselines beside it, and the report of both."""
+
+from diffusionlm.evaluation.baselines import BaselineReport, ByteCounts, count_bytes, count_tokens, score_baselines
+from diffusionlm.evaluation.likelihood import likelihood, score_windows
+from diffusionlm.evaluation.report import baseline_rows, reading, to_json, to_table, with_error
+from diffusionlm.evaluation.summary import Estimator, LikelihoodReport, WindowScores, summarise
+
+__all__ = [
+    "BaselineReport",
+    "ByteCounts",
+    "Estimator",
+    "LikelihoodReport",
+    "WindowScores",
+    "baseline_rows",
+    "count_bytes",
+    "count_tokens",
+    "likelihood",
+    "reading",
+    "score_baselines",
+    "score_windows",
+    "summarise",
+    "to_json",
+    "to_table",
+    "with_error",
+]

@@ -1,0 +1,93 @@
+"""A likelihood report as a table for people and as one line of JSON for programs.
+
+The table goes to stderr and ends in the one sentence that says what the number is and is not; the JSON line goes to
+stdout and holds every field of the report and of the baselines.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from diffusionlm.evaluation.baselines import BaselineReport
+from diffusionlm.evaluation.summary import LikelihoodReport
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_UNIT = {
+    "document": "over documents",
+    "window": "over windows (few documents)",
+    "draw": "over noise draws (this text only)",
+    "none": "",
+}
+
+
+def to_json(report: LikelihoodReport, baselines: BaselineReport | None = None, **context: str | int | float) -> str:
+    """Return one line of JSON.
+
+    Args:
+        report: The likelihood; a value that is not finite becomes null.
+        baselines: What the baselines need, under the key ``baselines``.
+        context: Further keys, for example the checkpoint's name.
+    """
+    body = {**asdict(report), "baselines": None if baselines is None else asdict(baselines)}
+    return json.dumps({**context, **{key: _finite(value) for key, value in body.items()}}, allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    """Return the value, or ``None`` in place of a number that JSON cannot say (a diverged model's)."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def with_error(value: float, error: float | None, digits: int = 4) -> str:
+    """Return "value ± error", or the value alone where there is no error to state.
+
+    Example: ``with_error(2.98768, 0.0123)`` → ``2.9877 ± 0.0123``.
+    """
+    return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def reading(report: LikelihoodReport) -> str:
+    """Return the one sentence that says what the numbers are."""
+    if report.error_unit == "none":
+        error = "one window and one draw give no standard error, take more draws"
+    else:
+        error = f"± is one standard error {_UNIT[report.error_unit]}"
+    slack = "" if report.bound == "tight" else ", a loose one: not comparable with a tight bound"
+    return (
+        f"An upper bound on the negative log-likelihood{slack}, averaged over {report.draws} noise levels per window; "
+        f"{error}."
+    )
+
+
+def to_table(report: LikelihoodReport, baselines: BaselineReport | None = None) -> Table:
+    """Return a Rich table of the report, the baselines in bits per byte with the gain over each, and the reading."""
+    from rich.table import Table
+
+    table = Table(title="Likelihood", caption=reading(report), title_justify="left", caption_justify="left")
+    table.add_column("")
+    table.add_column("value", justify="right")
+    table.add_column("model against it", justify="right")
+    table.add_row("bits per byte", with_error(report.bits_per_byte, report.bits_per_byte_error))
+    table.add_row("bits per token", with_error(report.bits_per_token, report.bits_per_token_error))
+    table.add_row("nats per token", with_error(report.nats_per_token, report.nats_per_token_error))
+    if report.noise_error is not None:
+        table.add_row("  error from the noise alone", f"± {report.noise_error:.4f}")
+    if baselines is not None:
+        table.add_section()
+        for name, bits in baseline_rows(baselines):
+            table.add_row(f"{name}, bits per byte", f"{bits:.4f}", f"{100 * (report.bits_per_byte / bits - 1):+.1f} %")
+    table.add_section()
+    table.add_row("documents, windows", f"{report.documents:,}, {report.windows:,}")
+    table.add_row("tokens, bytes", f"{report.tokens:,}, {report.bytes:,}")
+    table.add_row("network evaluations", f"{report.network_evaluations:,}")
+    return table
+
+
+def baseline_rows(baselines: BaselineReport) -> list[tuple[str, float]]:
+    """Return (name, bits per byte) of every baseline there is, weakest first."""
+    rows = [("byte uniform", baselines.uniform), ("byte unigram", baselines.unigram), ("byte bigram", baselines.bigram)]
+    return rows if baselines.token_unigram is None else [*rows, ("token unigram", baselines.token_unigram)]
