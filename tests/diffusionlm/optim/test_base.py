@@ -14,7 +14,7 @@ from diffusionlm.optim import OPTIMIZERS, AdamWParams, MuonParams, build_optimiz
 from diffusionlm.params import Strict
 
 EVERY = [OPTIMIZERS[name].Params() for name in OPTIMIZERS]
-EVERY_NAME = [params.name for params in EVERY]
+EVERY_NAME = list(OPTIMIZERS)
 every = pytest.mark.parametrize("params", EVERY, ids=EVERY_NAME)
 
 

@@ -22,7 +22,7 @@ def test_registry_names():
 @settings(max_examples=200, deadline=None)
 @given(name=st.sampled_from(sorted(LR_SCHEDULES)), warmup=spans, total=st.integers(1, 50))
 def test_every_schedule_is_a_positive_share_of_the_learning_rate(name, warmup, total):
-    schedule = build_lr_schedule(LR_SCHEDULES[name].Params(warmup_steps=warmup))
+    schedule = build_lr_schedule(LR_SCHEDULES[name].Params.model_validate({"warmup_steps": warmup}))
     values = [schedule.multiplier(step, total) for step in range(total)]
     assert all(0 < value <= 1 for value in values), "every update of the run moves, the first and the last included"
     assert values == [schedule.multiplier(step, total) for step in range(total)]
@@ -35,13 +35,13 @@ def test_every_schedule_is_a_positive_share_of_the_learning_rate(name, warmup, t
 
 @pytest.mark.parametrize("name", sorted(LR_SCHEDULES))
 def test_the_first_step_is_an_update_and_warmup_is_linear(name):
-    schedule = build_lr_schedule(LR_SCHEDULES[name].Params(warmup_steps=4))
+    schedule = build_lr_schedule(LR_SCHEDULES[name].Params.model_validate({"warmup_steps": 4}))
     assert [schedule.multiplier(step, 100) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("name", sorted(LR_SCHEDULES))
 def test_a_run_that_is_all_warmup(name):
-    schedule = build_lr_schedule(LR_SCHEDULES[name].Params(warmup_steps=5))
+    schedule = build_lr_schedule(LR_SCHEDULES[name].Params.model_validate({"warmup_steps": 5}))
     values = [schedule.multiplier(step, 5) for step in range(5)]
     assert values == [0.2, 0.4, 0.6, 0.8, 1.0]
 
@@ -49,7 +49,7 @@ def test_a_run_that_is_all_warmup(name):
 @pytest.mark.parametrize("name", sorted(LR_SCHEDULES))
 @pytest.mark.parametrize("warmup", [0, 1, 0.5, 0.02])
 def test_a_run_of_one_step_is_at_the_full_rate(name, warmup):
-    assert build_lr_schedule(LR_SCHEDULES[name].Params(warmup_steps=warmup)).multiplier(0, 1) == 1.0
+    assert build_lr_schedule(LR_SCHEDULES[name].Params.model_validate({"warmup_steps": warmup})).multiplier(0, 1) == 1.0
 
 
 def test_a_warmup_longer_than_the_run_is_cut_off():
