@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version as installed_version
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from cli import (
-    app as frame,
-)
-from cli import (
-    bench_infer,
-    bench_train,
-    eval,
-    infer,
-    infill,
-    make_data,
-    schema,
-    train,
-    train_tokenizer,
-)
+from cli import app as frame
+from cli import bench_infer, bench_train, eval, infer, infill, make_data, schema, train, train_tokenizer
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -39,14 +27,20 @@ for _verb, _function in COMMANDS.items():
     app.command(_verb)(frame.guarded(_function))
 
 
+def _show_version(asked: bool) -> None:
+    """Print the installed version and end, if asked to."""
+    if asked:
+        typer.echo(version("flowlm"))
+        raise typer.Exit
+
+
 @app.callback()
 def flowlm(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and end.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version and end.")
+    ] = False,
 ) -> None:
     """Language models that generate by discrete flow matching: train, sample, infill and evaluate."""
-    if version:
-        typer.echo(installed_version("flowlm"))
-        raise typer.Exit
 
 
 def run() -> None:
