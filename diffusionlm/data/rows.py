@@ -125,8 +125,9 @@ class RowLoader:
             first, count: This rank's rows within each step.
         """
         row = cursor["row"]
-        # Small steps are made several at a time: making a row costs little, beginning to make rows costs more.
-        together = max(1, _TOKENS_TOGETHER // (count * self.context_length))
+        # Small steps are made several at a time, within about an epoch: beginning to make rows costs more than a row.
+        together = min(_TOKENS_TOGETHER // (count * self.context_length), self.rows_per_epoch // rows_per_step, 64)
+        together = max(1, together)
         while True:
             begins = row + rows_per_step * np.arange(together)
             batch = self.batch((begins[:, None] + np.arange(first, first + count)).reshape(-1))

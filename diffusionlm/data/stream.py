@@ -16,7 +16,8 @@ from typing import Protocol
 from diffusionlm.data.batch import Batch
 from diffusionlm.errors import ConfigError, DataError
 
-_POLL_SECONDS = 0.1
+_POLL_SECONDS, _PATIENCE_SECONDS = 0.1, 5.0
+_Item = tuple[list[Batch], dict[str, int]] | BaseException
 
 
 class Loader(Protocol):
@@ -46,7 +47,7 @@ class StepStream:
         self.waited_s = 0.0
         self._steps, self._micro_rows = steps, micro_rows
         self._stop = threading.Event()
-        self._queue: Queue[tuple[list[Batch], dict[str, int]] | BaseException] = Queue(maxsize=max(1, prefetch))
+        self._queue: Queue[_Item] = Queue(maxsize=max(1, prefetch))
         self._failure: BaseException | None = None
         self._thread: threading.Thread | None = None
         if prefetch > 0:
@@ -67,7 +68,7 @@ class StepStream:
         if self._stop.is_set():
             raise StopIteration
         begin = time.perf_counter()
-        item = self._make() if self._thread is None else self._receive()
+        item = self._attempt() if self._thread is None else self._receive()
         self.waited_s += time.perf_counter() - begin
         if isinstance(item, BaseException):
             self._failure = item
@@ -79,7 +80,7 @@ class StepStream:
         """Stop the background thread and forget what it prepared; the cursor stays valid."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_PATIENCE_SECONDS)  # a read that hangs must not keep the run from ending; it is a daemon
 
     def __enter__(self) -> StepStream:
         return self
@@ -87,11 +88,15 @@ class StepStream:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _make(self) -> tuple[list[Batch], dict[str, int]]:
-        batch, cursor = next(self._steps)
+    def _attempt(self) -> _Item:
+        """Make the next step, or return what went wrong."""
+        try:
+            batch, cursor = next(self._steps)
+        except BaseException as error:  # re-raised in the consumer, whatever it is
+            return error
         return [batch.rows(i, i + self._micro_rows) for i in range(0, len(batch), self._micro_rows)], cursor
 
-    def _receive(self) -> tuple[list[Batch], dict[str, int]] | BaseException:
+    def _receive(self) -> _Item:
         while True:
             try:
                 return self._queue.get(timeout=1.0)
@@ -102,14 +107,12 @@ class StepStream:
     def _produce(self) -> None:
         """Fill the queue until the stream is closed; an exception is the last thing put."""
         while not self._stop.is_set():
-            try:
-                item = self._make()
-            except BaseException as error:  # re-raised in the consumer, whatever it is
-                self._put(error)
-                return
+            item = self._attempt()
             self._put(item)
+            if isinstance(item, BaseException):
+                return
 
-    def _put(self, item: tuple[list[Batch], dict[str, int]] | BaseException) -> None:
+    def _put(self, item: _Item) -> None:
         while not self._stop.is_set():
             try:
                 return self._queue.put(item, timeout=_POLL_SECONDS)
