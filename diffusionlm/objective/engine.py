@@ -38,12 +38,18 @@ class Network(Protocol):
 class CleanBatch(Protocol):
     """What the engine needs of a batch; see ``diffusionlm.data``."""
 
-    x_1: torch.Tensor
-    segments: torch.Tensor
-    positions: torch.Tensor
-    document: torch.Tensor
-    window: torch.Tensor
-    frozen: torch.Tensor
+    @property
+    def x_1(self) -> torch.Tensor: ...
+    @property
+    def segments(self) -> torch.Tensor: ...
+    @property
+    def positions(self) -> torch.Tensor: ...
+    @property
+    def document(self) -> torch.Tensor: ...
+    @property
+    def window(self) -> torch.Tensor: ...
+    @property
+    def frozen(self) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True)

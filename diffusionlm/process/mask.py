@@ -30,7 +30,7 @@ class MaskParams(Strict):
     """The absorbing (mask) process of MDLM, LLaDA and masked discrete flow matching."""
 
     name: Literal["mask"] = "mask"
-    schedule: SCHEDULES.union(default="linear") = Field(
+    schedule: SCHEDULES.union(default="linear") = Field(  # pyright: ignore[reportInvalidTypeForm]
         default_factory=SCHEDULES["linear"].Params, validate_default=True
     )
     """κ(t), the probability that a token is clean."""

@@ -63,6 +63,8 @@ class ValidationParams(Strict):
     """Held-out rows to score while training, the first of the validation split."""
     draws: int = Field(default=1, gt=0)
     """Noise levels per row."""
+    final_tokens: int = Field(default=200_000, gt=0)
+    """About how many held-out tokens are scored once more after the last step, next to the baselines."""
     seed: int = Field(default=0, ge=0)
     """Seed of the validation noise, a stream of its own that training never touches."""
 
@@ -86,4 +88,4 @@ class SamplesParams(Strict):
     prompts: tuple[str, ...] = ("",)
     """Texts to continue; the empty one means from nothing."""
     infill: tuple[str, ...] = ()
-    """Texts with holes to fill; a hole of 16 tokens is written <fill:16>."""
+    """Texts with holes to fill; a hole of 16 tokens is written <|hole:16|>."""

@@ -1,0 +1,1 @@
+"""Training: what one optimizer step does, the loop around it, budgets, and leaving on a signal."""

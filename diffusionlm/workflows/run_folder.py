@@ -1,0 +1,105 @@
+"""The run folder: who may write there, and what a run leaves in it besides metrics and checkpoints.
+
+config.toml    the resolved configuration        run.json       command, commit, versions, host, seed, data hashes
+tokenizer/     the tokenizer's files              checkpoints/   step-N folders
+metrics.jsonl, samples.jsonl
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusionlm.checkpoint import clean_leftovers, list_checkpoints, newest_good, resolve_checkpoint
+from diffusionlm.errors import CheckpointError, ConfigError
+from diffusionlm.params import Strict
+from diffusionlm.workflows.resolved import to_toml
+
+CHECKPOINTS = "checkpoints"
+CONFIG, PROVENANCE, TOKENIZER = "config.toml", "run.json", "tokenizer"
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a run begins.
+
+    Attributes:
+        checkpoint: The checkpoint to continue from; None = from nothing.
+        in_place: Whether that checkpoint belongs to this run folder.
+        notes: One line each for damaged checkpoints that were passed over.
+    """
+
+    checkpoint: Path | None
+    in_place: bool
+    notes: tuple[str, ...] = ()
+
+
+def decide_start(folder: Path, resume: str) -> Start:
+    """Decide between a fresh run and a resumed one, and refuse to overwrite anything.
+
+    Args:
+        folder: The run folder.
+        resume: ``""``, ``"auto"`` or the name of a checkpoint (see ``resolve_checkpoint``).
+
+    Raises:
+        ConfigError: The folder holds something and nothing says to continue it.
+        CheckpointError: What should be continued is missing or damaged.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"run folder {folder} is a file; choose another run.name or run.folder")
+    if resume == "auto":
+        return _automatic(folder)
+    occupied = folder.is_dir() and any(folder.iterdir())
+    if not resume:
+        if occupied:
+            what = "a run" if (folder / PROVENANCE).exists() else "files that are not a run's"
+            advice = "add --resume auto to continue it, or " if what == "a run" else ""
+            raise ConfigError(
+                f"run folder {folder} is not empty: it holds {what}; {advice}choose another run.name, or remove it"
+            )
+        return Start(None, True)
+    resolved = resolve_checkpoint(resume)
+    inside = resolved.path.resolve().parent == (folder / CHECKPOINTS).resolve()
+    if occupied and not inside:
+        raise ConfigError(
+            f"{resolved.path} belongs to another run and run folder {folder} is not empty; choose another run.name"
+        )
+    return Start(resolved.path, inside, tuple(skipped.reason for skipped in resolved.skipped))
+
+
+def _automatic(folder: Path) -> Start:
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return Start(None, True)
+    clean_leftovers(folder / CHECKPOINTS)
+    if list_checkpoints(folder / CHECKPOINTS):
+        newest = newest_good(folder / CHECKPOINTS)
+        if newest.path is None:
+            raise CheckpointError(f"no good checkpoint in {folder}: {newest.skipped[0].reason}")
+        return Start(newest.path, True, tuple(skipped.reason for skipped in newest.skipped))
+    if not (folder / PROVENANCE).exists():
+        raise ConfigError(f"run folder {folder} holds files that are not a run's; choose another run.name, or empty it")
+    return Start(None, True, (f"{folder} holds a run without a checkpoint yet: it starts anew",))
+
+
+def write_description(folder: Path, params: Strict, provenance: dict[str, Any]) -> None:
+    """Write ``config.toml`` and append to ``run.json``, one entry for each session of the run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / CONFIG, to_toml(params))
+    path = folder / PROVENANCE
+    sessions = _read_sessions(path)
+    _replace(path, json.dumps({"sessions": [*sessions, provenance]}, indent=1) + "\n")
+
+
+def _read_sessions(path: Path) -> list[Any]:
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["sessions"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return []  # the first session, or a file torn by a crash: history, nothing that a run needs
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

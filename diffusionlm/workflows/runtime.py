@@ -1,0 +1,58 @@
+"""Where and how to compute: device, threads, precision, determinism; decided once, at the start of a command."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+import torch
+
+from diffusionlm.errors import ConfigError
+from diffusionlm.workflows.command import Device, Precision
+
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGEST_HEAP_BLOCK = 32 << 20
+
+
+def choose_device(wanted: Device) -> torch.device:
+    """Return the device to compute on.
+
+    Raises:
+        ConfigError: It was named and is not there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, there in available.items() if there))
+    if not available[wanted]:
+        there = ", ".join(name for name, is_there in available.items() if is_there)
+        raise ConfigError(f'device {wanted!r} is not available here; available: {there}; set device = "auto"')
+    return torch.device(wanted)
+
+
+def set_threads(threads: int) -> None:
+    """Let torch use so many CPU threads; 0 leaves its choice."""
+    if threads > 0:
+        torch.set_num_threads(threads)
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep freed blocks of a few megabytes for the next step instead of giving them back each time.
+
+    Training on the CPU frees and asks for the same large blocks at every step; with glibc's defaults each of them is
+    mapped and zeroed by the kernel page by page, which costs up to a quarter of the step. Does nothing elsewhere.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return  # another C library: nothing to tell it
+    mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK)
+    mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def make_deterministic(wanted: bool) -> None:
+    """Refuse nondeterministic kernels from now on, if wanted."""
+    if wanted:
+        torch.use_deterministic_algorithms(True)
