@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
+
+from pydantic import AfterValidator
 
 from diffusionlm.errors import TokenizerError
 from diffusionlm.params import Strict
@@ -247,3 +249,13 @@ def special_tokens_problem(names: Sequence[str]) -> str | None:
         twice = next(name for name in names if list(names).count(name) > 1)
         return f"special_tokens contains {twice!r} twice; each must be named once"
     return None
+
+
+def _checked(names: list[str]) -> list[str]:
+    if problem := special_tokens_problem(names):
+        raise ValueError(problem)
+    return names
+
+
+SpecialTokens = Annotated[list[str], AfterValidator(_checked)]
+"""The type of the parameter that lists special tokens: checked when the configuration loads."""

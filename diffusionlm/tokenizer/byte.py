@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
-
 from diffusionlm.params import Strict
 from diffusionlm.tokenizer import files
-from diffusionlm.tokenizer.base import EOS, Texts, Tokenizer, TokenizerRecipe, special_tokens_problem
+from diffusionlm.tokenizer.base import EOS, SpecialTokens, Texts, Tokenizer, TokenizerRecipe
 from diffusionlm.tokenizer.lossless import to_bytes
 
 
@@ -18,15 +16,8 @@ class ByteParams(Strict):
     """One token for each byte, plus the special tokens."""
 
     name: Literal["byte"] = "byte"
-    special_tokens: list[str] = Field(default=[EOS])
+    special_tokens: SpecialTokens = [EOS]
     """Control tokens after the 256 bytes; <|endoftext|>, which ends every document, must be among them."""
-
-    @field_validator("special_tokens")
-    @classmethod
-    def _check_specials(cls, names: list[str]) -> list[str]:
-        if problem := special_tokens_problem(names):
-            raise ValueError(problem)
-        return names
 
 
 class _ByteEncoder:

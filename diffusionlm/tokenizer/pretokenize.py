@@ -4,6 +4,9 @@ A word is a contraction ('s, 't, 're, ...), a run of letters, of digits or of ot
 before it, or a run of white space, which leaves its last character to what follows. The words of a text, joined, are
 the text: every character is in exactly one of the pattern's classes (lone surrogates count as signs).
 
+What is a letter or a digit is Unicode's to say, in the version that the installed ``regex`` knows: on characters that a
+newer Unicode has added, two releases of any implementation of this pattern may cut differently. Either cut is lossless.
+
 Radford et al., "Language Models are Unsupervised Multitask Learners" (2019), the released encoder.
 """
 

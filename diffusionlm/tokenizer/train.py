@@ -20,11 +20,19 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from diffusionlm.errors import TokenizerError
 from diffusionlm.params import Strict
-from diffusionlm.tokenizer.base import EOS, Text, Texts, TokenizerRecipe, special_pattern, special_tokens_problem
+from diffusionlm.tokenizer.base import (
+    EOS,
+    SpecialTokens,
+    Text,
+    Texts,
+    TokenizerRecipe,
+    special_pattern,
+    special_tokens_problem,
+)
 from diffusionlm.tokenizer.bpe import BPETokenizer, Pair
 from diffusionlm.tokenizer.lossless import text_blocks, to_bytes, to_text
 from diffusionlm.tokenizer.pretokenize import WordStream
@@ -40,17 +48,10 @@ class BPEParams(Strict):
     name: Literal["bpe"] = "bpe"
     vocab_size: int = 4096
     """All ids: 256 bytes, the merges and the special tokens."""
-    special_tokens: list[str] = Field(default=[EOS])
+    special_tokens: SpecialTokens = [EOS]
     """Control tokens, last in the vocabulary; <|endoftext|>, which ends every document, must be among them."""
     train_bytes: int = Field(default=10_000_000, gt=0)
     """Training reads this many bytes of the corpus, from its start, and no more."""
-
-    @field_validator("special_tokens")
-    @classmethod
-    def _check_specials(cls, names: list[str]) -> list[str]:
-        if problem := special_tokens_problem(names):
-            raise ValueError(problem)
-        return names
 
 
 class BPERecipe(TokenizerRecipe):

@@ -1,4 +1,5 @@
 import itertools
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -33,6 +34,17 @@ TRICKY = st.text(st.sampled_from("'relvsdmt  \n\t1٣a!é\u00a0\u2003\U0001f600\u
 )
 def test_known_words(text, words):
     assert split_words(text) == words
+
+
+def test_every_character_has_the_class_that_the_tokenizers_package_gives_it():
+    """Letter, digit, space or sign, told by the neighbours it joins; private use and unassigned are left out."""
+    from tokenizers import pre_tokenizers
+
+    reference = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    characters = [c for c in map(chr, range(0x110000)) if unicodedata.category(c) not in ("Cn", "Co", "Cs")]
+    for c in characters:
+        text = f"!{c}a{c}1{c}  {c}'ll"
+        assert split_words(text) == [text[a:b] for _, (a, b) in reference.pre_tokenize_str(text)], ascii(c)
 
 
 @given(st.one_of(TRICKY, st.text(st.characters())))

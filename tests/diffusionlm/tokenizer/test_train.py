@@ -72,6 +72,16 @@ def test_runs_are_merged_from_the_left():
     assert learn_merges({b"a" * 7: 1}, 9) == [(b"a", b"a"), (b"aa", b"aa"), (b"aaaa", b"aa"), (b"aaaaaa", b"a")]
 
 
+def test_a_long_word_is_trained_in_place():
+    """A blob without a break: each merge visits its own places, so 200 kB take a moment, not hours."""
+    rng = random.Random(0)
+    word = bytes(rng.choices(b"abcdefgh", weights=range(1, 9), k=200_000))
+    merges = learn_merges({word: 1, b"a" * 100_000: 1}, 300)
+    assert len(merges) == 300
+    short = word[:3000]
+    assert learn_merges({short: 1}, 100) == naive_merges({short: 1}, 100)
+
+
 def test_merges_equal_the_tokenizers_package_while_no_counts_tie(shared_data):
     """The package breaks ties by id; on the counts of real text its first merges have none."""
     from tokenizers import ByteLevelBPETokenizer
