@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from diffusionlm.checkpoint import Best, SavedConfig, SavedState, save_checkpoint
+from diffusionlm.checkpoint.contents import SavedTokenizer
 from diffusionlm.model.params import TransformerParams
 from diffusionlm.model.transformer import Transformer, build_model
 from diffusionlm.objective import OBJECTIVES
@@ -51,7 +52,15 @@ def state(step: int, best: Best | None = None) -> SavedState:
     )
 
 
-def save(folder: Path, step: int, seed: int = 0, best: Best | None = None, ema: bool = True, **changes: object) -> Path:
+def save(
+    folder: Path,
+    step: int,
+    seed: int = 0,
+    best: Best | None = None,
+    ema: bool = True,
+    tokenizer: SavedTokenizer | None = None,
+    **changes: object,
+) -> Path:
     """Save a run at ``step`` whose weights follow from ``seed``."""
     model = tiny_model(seed, **changes)
     weights = model.state_dict()
@@ -66,7 +75,7 @@ def save(folder: Path, step: int, seed: int = 0, best: Best | None = None, ema: 
         folder,
         state=state(step, best),
         config=config,
-        tokenizer=FileTokenizer(),
+        tokenizer=FileTokenizer() if tokenizer is None else tokenizer,
         model=weights,
         optimizer={f"{name}/exp_avg": torch.full_like(value, 0.25) for name, value in weights.items()},
         ema={name: value + 1 for name, value in weights.items()} if ema else None,

@@ -13,6 +13,7 @@ from diffusionlm.checkpoint.manifest import MANIFEST, record_files, render_manif
 from diffusionlm.errors import CheckpointError
 from diffusionlm.objective import OBJECTIVES
 from diffusionlm.process import Layout, MaskProcess
+from diffusionlm.tokenizer import BPEParams, ByteParams, build_tokenizer
 from tests.diffusionlm.checkpoint import doubles
 
 
@@ -134,13 +135,18 @@ def test_another_tokenizer_is_refused(tmp_path, monkeypatch):
         def fingerprint(self) -> str:
             return "0" * 64
 
-    tokenizer = pytest.importorskip("diffusionlm.tokenizer")
     path = doubles.save(tmp_path, 1)
-    monkeypatch.setattr(tokenizer, "load_tokenizer", lambda folder: Other())
+    monkeypatch.setattr("diffusionlm.tokenizer.load_tokenizer", lambda folder: Other())
     with pytest.raises(CheckpointError, match="tokenizer is not the one of the weights"):
         load_checkpoint(path).tokenizer()
-    monkeypatch.setattr(tokenizer, "load_tokenizer", lambda folder: doubles.FileTokenizer())
-    assert isinstance(load_checkpoint(path).tokenizer(), doubles.FileTokenizer)
+
+
+@pytest.mark.parametrize("params", [ByteParams(), BPEParams(vocab_size=265)], ids=["byte", "bpe"])
+def test_the_tokenizer_comes_back_from_the_folder(tmp_path, params):
+    tokenizer = build_tokenizer(params, lambda: ["the cat sat on the mat " * 20])
+    loaded = load_checkpoint(doubles.save(tmp_path, 1, tokenizer=tokenizer)).tokenizer()
+    assert loaded.fingerprint() == tokenizer.fingerprint()
+    assert loaded.encode("the naïve cat") == tokenizer.encode("the naïve cat")
 
 
 def test_importing_the_package_does_not_import_torch():

@@ -310,7 +310,7 @@ def test_a_full_disk_in_the_tokenizers_own_words(tmp_path):
             except OSError as error:
                 raise TokenizerError("cannot write vocab.json") from error
 
-    with pytest.raises(CheckpointError, match="cannot save .*step-1: no space left on the device"):
+    with pytest.raises(CheckpointError, match=r"cannot save .*step-1: no space left on the device"):
         save()
     assert names(tmp_path) == []
 
