@@ -13,6 +13,7 @@ from diffusionlm.tokenizer import EOS, ByteTokenizer
 from tests.diffusionlm.tokenizer.conftest import TEXT, tokenizers
 
 NAMES = st.sampled_from(["bpe", "byte"])
+ESCAPES = "".join(map(chr, range(0xDC80, 0xDD00)))  # they stand for bytes that are not UTF-8
 NEAR_SPECIAL = st.lists(
     st.sampled_from(
         ["<|", "end", "<|end", "oftext|>", EOS, "<|im", " start|>", "the", " ", "\n", "é", "'", "re", "'l"]
@@ -37,7 +38,7 @@ def test_any_bytes_come_back(name, data):
     assert tokenizer.encode(tokenizer.decode(ids, errors="surrogateescape")) == ids
 
 
-@given(NAMES, st.text(st.characters(), max_size=60))
+@given(NAMES, st.text(st.characters(exclude_characters=ESCAPES), max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_any_text_comes_back(name, text):
     tokenizer = tokenizers()[name]
