@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from diffusionlm.data import cache
+from diffusionlm.data.cache import cache_folder, cached_store
+from diffusionlm.data.store import store_in_memory
+from diffusionlm.errors import DataError
+from diffusionlm.tokenizer import ByteTokenizer
+from tests.diffusionlm.data.doubles import ListDocuments, WideTokenizer, texts
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_folder("none") is None
+    assert cache_folder("some/where") == Path("some/where")
+    monkeypatch.setenv("FLOWLM_CACHE", "elsewhere")
+    assert cache_folder("auto") == Path("elsewhere")
+    monkeypatch.setenv("FLOWLM_CACHE", "")
+    assert cache_folder("auto") == Path.home() / ".cache" / "flowlm"
+    monkeypatch.delenv("FLOWLM_CACHE")
+    assert cache_folder("auto") == Path.home() / ".cache" / "flowlm"
+
+
+def test_text_is_read_once_per_tokenizer(tmp_path: Path) -> None:
+    documents = ListDocuments(texts([5, 50, 500]))
+    first = cached_store(documents, ByteTokenizer(), tmp_path, 1)
+    assert documents.times_read == 1
+    again = cached_store(documents, ByteTokenizer(), tmp_path, 1)
+    assert documents.times_read == 1
+    memory = store_in_memory(documents, ByteTokenizer())
+    assert first.fingerprint == again.fingerprint == memory.fingerprint
+    assert again.take(again.starts).tolist() == memory.take(memory.starts).tolist()
+    wide = cached_store(documents, WideTokenizer(), tmp_path, 1)
+    assert documents.times_read == 3
+    assert wide.eos_id == 69_999
+    cached_store(ListDocuments(texts([5, 50])), ByteTokenizer(), tmp_path, 1)
+    assert len(list((tmp_path / "tokens").iterdir())) == 3
+
+
+def test_a_failure_leaves_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="the corpus is empty"):
+        cached_store(ListDocuments([]), ByteTokenizer(), tmp_path, 1)
+    assert list((tmp_path / "tokens").iterdir()) == []
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache, "make_data", full)
+    with pytest.raises(OSError, match="No space left"):
+        cached_store(ListDocuments([b"a"]), ByteTokenizer(), tmp_path, 1)
+
+    def forbidden(*args: object, **kwargs: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(cache, "make_data", forbidden)
+    with pytest.raises(DataError, match=r"cannot write the token cache .*: Permission denied; set cache to a folder"):
+        cached_store(ListDocuments([b"a"]), ByteTokenizer(), tmp_path, 1)
+
+
+def test_another_run_may_make_the_same_entry_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = ListDocuments(texts([5, 50]))
+    real = cache.make_data
+
+    def overtaken(given: ListDocuments, tokenizer: ByteTokenizer, folder: Path, workers: int) -> None:
+        real(given, tokenizer, folder, workers=workers)
+        real(given, tokenizer, folder.with_name(folder.name.split(".")[0]), workers=workers)
+
+    monkeypatch.setattr(cache, "make_data", overtaken)
+    assert cached_store(documents, ByteTokenizer(), tmp_path, 1).n_documents == 2
+    assert len(list((tmp_path / "tokens").iterdir())) == 1
+
+
+def test_damage_is_one_line_that_names_the_folder(tmp_path: Path) -> None:
+    documents = ListDocuments(texts([5, 50]))
+    cached_store(documents, ByteTokenizer(), tmp_path, 1)
+    (shard,) = tmp_path.glob("tokens/*/shard-00000.bin")
+    data = bytearray(shard.read_bytes())
+    data[-3] ^= 4
+    shard.write_bytes(data)
+    with pytest.raises(
+        DataError, match=r"^the token cache is damaged, delete .*tokens.* and start again \(shard .*\)$"
+    ):
+        cached_store(documents, ByteTokenizer(), tmp_path, 1)
