@@ -27,8 +27,6 @@ def evaluate(
     print_config: frame.PrintConfig = False,
 ) -> None:
     """Report the bound in nats and bits per token and bits per byte, with its standard error and the baselines."""
-    import json as encoder
-
     from diffusionlm.workflows.params import EvalParams
 
     flags = [
@@ -43,7 +41,7 @@ def evaluate(
     from diffusionlm.workflows import evaluate as workflow
 
     report = workflow.evaluate(params)
-    typer.echo(encoder.dumps(report.record(), allow_nan=False) if params.format == "json" else report.report())
+    typer.echo(report.json_line() if params.format == "json" else report.report())
 
 
 app = frame.make_app(evaluate)

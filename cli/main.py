@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import app as frame
-from cli import bench_infer, bench_train, eval, infer, infill, make_data, schema, train, train_tokenizer
+from cli import bench_infer, bench_train, eval, infer, infill, inspect, make_data, schema, train, train_tokenizer
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -21,6 +21,7 @@ COMMANDS = {
     "make-data": make_data.make_data,
     "bench-train": bench_train.bench_train,
     "bench-infer": bench_infer.bench_infer,
+    "inspect": inspect.inspect,
     "schema": schema.schema,
 }
 for _verb, _function in COMMANDS.items():

@@ -4,7 +4,7 @@ from diffusionlm.workflows.bench_params import BenchInferParams, BenchTrainParam
 from diffusionlm.workflows.command import CommandParams
 from diffusionlm.workflows.prepare_params import MakeDataParams, TokenizerTrainParams
 from diffusionlm.workflows.train_params import RunParams, TrainParams
-from diffusionlm.workflows.use_params import CheckpointParams, EvalParams, InferParams, InfillParams
+from diffusionlm.workflows.use_params import CheckpointParams, EvalParams, InferParams, InfillParams, InspectParams
 
 __all__ = [
     "BenchInferParams",
@@ -14,6 +14,7 @@ __all__ = [
     "EvalParams",
     "InferParams",
     "InfillParams",
+    "InspectParams",
     "MakeDataParams",
     "RunParams",
     "TokenizerTrainParams",

@@ -1,4 +1,4 @@
-"""The configurations of the commands that open a trained model: infer, infill, eval.
+"""The configurations of the commands that open a trained model: infer, infill, eval, inspect.
 
 None has a model table: a checkpoint describes itself.
 """
@@ -90,3 +90,14 @@ class EvalParams(CheckpointParams):
     """Seed of the noise."""
     format: Literal["text", "json"] = "text"
     """What goes to stdout: a table, or one JSON object."""
+
+
+class InspectParams(CommandParams):
+    """Say what a checkpoint holds. No network is built and no weight is read, but every file is verified."""
+
+    command: ClassVar[str] = "inspect"
+
+    checkpoint: str
+    """A checkpoint folder, or a run folder: then its newest good checkpoint, or with @best after it the best one."""
+    format: Literal["text", "json"] = "text"
+    """What goes to stdout: lines to read, or one JSON object."""

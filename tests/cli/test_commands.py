@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cli import bench_infer, bench_train, infer, infill, main, make_data, train, train_tokenizer
+from cli import bench_infer, bench_train, infer, infill, inspect, main, make_data, train, train_tokenizer
 from cli import eval as evaluation
 from config.schema import commands
 
@@ -30,6 +30,7 @@ APPS = {
     "eval": evaluation.app,
     "bench-train": bench_train.app,
     "bench-infer": bench_infer.app,
+    "inspect": inspect.app,
 }
 # What a command cannot do without, as a user types it.
 NEEDED = {
@@ -37,6 +38,7 @@ NEEDED = {
     "infer": ["--checkpoint", "runs/x"],
     "infill": ["--checkpoint", "runs/x", "a<fill:3>b"],
     "eval": ["--checkpoint", "runs/x"],
+    "inspect": ["runs/x"],
 }
 
 
@@ -55,7 +57,7 @@ def scripts():
 
 def test_every_configuration_has_a_command_and_a_script():
     assert set(APPS) == set(commands())
-    assert set(scripts()) == {"flowlm", *(f"flowlm-{verb}" for verb in APPS)}
+    assert set(scripts()) == {"flowlm", *(f"flowlm-{verb}" for verb in APPS if verb != "inspect")}
     for name, target in scripts().items():
         module, _, function = target.partition(":")
         imported = __import__(module, fromlist=[function])
@@ -81,9 +83,9 @@ def test_help_imports_nothing_heavy_and_is_quick(verb):
     """The limit of half a second is on processor time: the machine that runs the tests may be busy with others."""
     module = f"cli.{verb.replace('-', '_')}" if verb else "cli.main"
     code = (
-        f"import sys, {module}\n"
+        f"import sys, cli.app, {module}\n"
         "sys.argv = ['flowlm', '--help']\n"
-        f"try:\n    {module}.run()\n"
+        f"try:\n    cli.app.run({module}.app)\n"
         "except SystemExit as end:\n    assert not end.code, end.code\n"
         f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
         "print(heavy, file=sys.stderr)\n"
@@ -137,7 +139,7 @@ def test_a_wrong_type_in_a_file_is_one_line_and_exit_2(tmp_path):
     assert result.stderr == f"error: {path}: training.steps: 'ten' is not allowed; it must be a valid integer\n"
 
 
-@pytest.mark.parametrize("verb", ["infer", "infill", "eval"])
+@pytest.mark.parametrize("verb", ["infer", "infill", "eval", "inspect"])
 def test_a_missing_checkpoint_option_is_said(verb):
     result = invoke(verb, *[word for word in needed(verb) if word not in ("--checkpoint", "runs/x")])
     assert result.exit_code == 2
@@ -159,6 +161,9 @@ class Product:
 
     def headline(self) -> str:
         return "the talk"
+
+    def json_line(self) -> str:
+        return json.dumps(self.record())
 
     def record(self) -> dict[str, Any]:
         return {"text": self.text, "nfe": 3}
@@ -184,14 +189,16 @@ def called(monkeypatch):
     import diffusionlm.workflows
 
     assert benchmarking, diffusionlm.workflows
-    for name in ("train", "train_tokenizer", "make_data", "infer", "infill", "evaluate"):
+    for name in ("train", "train_tokenizer", "make_data", "infer", "infill", "evaluate", "inspect"):
         stand_in("diffusionlm.workflows", name, name)
     stand_in("benchmarking", "train", "bench_train")
     stand_in("benchmarking", "infer", "bench_infer")
     return notes
 
 
-@pytest.mark.parametrize("verb", ["train", "train-tokenizer", "make-data", "eval", "bench-train", "bench-infer"])
+@pytest.mark.parametrize(
+    "verb", ["train", "train-tokenizer", "make-data", "eval", "inspect", "bench-train", "bench-infer"]
+)
 def test_one_library_call_and_its_report_on_stdout(verb, called):
     result = invoke(verb, *needed(verb))
     assert (result.exit_code, result.stdout, result.stderr) == (0, "the product\n", "")

@@ -20,6 +20,7 @@ NEEDED = {
     "infer": ["checkpoint=runs/x"],
     "infill": ["checkpoint=runs/x", "texts=['a<fill:3>b']"],
     "eval": ["checkpoint=runs/x"],
+    "inspect": ["checkpoint=runs/x"],
 }
 
 

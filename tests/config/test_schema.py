@@ -41,7 +41,7 @@ def test_it_is_a_json_schema_that_covers_every_key(command):
 @pytest.mark.parametrize("command", commands())
 def test_every_key_has_a_description(command):
     built = schema(command)
-    for definition in [built, *built["$defs"].values()]:
+    for definition in [built, *built.get("$defs", {}).values()]:
         for key, part in definition.get("properties", {}).items():
             described = "description" in part or "$ref" in part or key == "name"
             assert described, f"{definition['title']}.{key}"

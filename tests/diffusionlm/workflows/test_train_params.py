@@ -1,0 +1,75 @@
+"""The configuration of training: what its sections refuse together."""
+
+import pytest
+from pydantic import ValidationError
+
+from diffusionlm.errors import ConfigError
+from diffusionlm.workflows.params import TrainParams
+
+
+def load(**sections):
+    return TrainParams.model_validate({"training": {"steps": 10}, **sections})
+
+
+def test_the_run_folder_follows_from_the_name():
+    assert load(run={"name": "first"}).output_folder().as_posix() == "runs/first"
+    assert load(run={"name": "first", "folder": "/somewhere/else"}).output_folder().as_posix() == "/somewhere/else"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", " a", "a\\b"])
+def test_a_name_is_not_a_path(name):
+    with pytest.raises(ValidationError, match=r"run\.name"):
+        load(run={"name": name})
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"training": {}}, "set steps, tokens or minutes"),
+        ({"training": {"steps": 1, "batch_size": 10, "micro_batch_size": 4}}, "10 is not a multiple of .* = 4"),
+        ({"generation": {"length": 65}, "model": {"context_length": 64}}, "65 is more than model.context_length = 64"),
+        ({"data": {"validation_fraction": 0.0}}, "nothing is held out"),
+        ({"lr_schedule": {"name": "cosine", "warmup_steps": 11}}, "warmup_steps = 11 is more than training.steps = 10"),
+    ],
+)
+def test_sections_that_cannot_go_together(sections, said):
+    with pytest.raises(ValidationError, match=said):
+        load(**sections)
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"training": {"tokens": 5}},
+        {"training": {"minutes": 0.5}},
+        {"training": {"steps": 1, "batch_size": 10, "micro_batch_size": 5}},
+        {"generation": {"length": 64}, "model": {"context_length": 64}},
+        {"data": {"validation_fraction": 0.0}, "validation": {"skip": True}},
+        {"data": {"validation_fraction": 0.0, "validation_source": {"name": "python-stdlib"}}},
+        {"lr_schedule": {"name": "cosine", "warmup_steps": 0.9}},
+        {"lr_schedule": {"name": "cosine", "warmup_steps": 1000}, "training": {"minutes": 1.0}},
+    ],
+)
+def test_what_only_looks_wrong(sections):
+    assert load(**sections)
+
+
+def test_a_method_that_does_not_fit_its_process_is_refused(monkeypatch):
+    from diffusionlm.errors import PairingError
+    from diffusionlm.sampling import SAMPLERS
+
+    def refuse(process):
+        raise PairingError(f"nothing fits {process.__name__}")
+
+    monkeypatch.setattr(SAMPLERS["ancestral"], "check", refuse)
+    with pytest.raises(ConfigError, match="nothing fits MaskProcess"):
+        load()
+
+
+def test_optional_sections_of_a_checkpoint_command():
+    from diffusionlm.workflows.params import EvalParams, InfillParams
+
+    assert EvalParams(checkpoint="runs/x").source is None
+    assert InfillParams(checkpoint="runs/x", text_file="-").texts == ()
+    with pytest.raises(ValidationError, match="no text to fill"):
+        InfillParams(checkpoint="runs/x")
