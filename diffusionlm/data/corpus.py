@@ -56,7 +56,8 @@ def tokenize(documents: Documents, tokenizer: Tokenizer, cache_dir: Path | None 
     Args:
         documents: What to tokenize.
         tokenizer: The tokenizer.
-        cache_dir: Where tokens are kept for the next run on the same documents; None keeps them in memory only.
+        cache_dir: Where tokens are kept for the next run on the same documents; None keeps them in memory only, as
+            does text whose changes could not be noticed.
         workers: Processes that tokenize.
 
     Raises:
@@ -67,7 +68,7 @@ def tokenize(documents: Documents, tokenizer: Tokenizer, cache_dir: Path | None 
     if stored is not None:
         stored.check_tokenizer(tokenizer, documents.describe())
         return stored
-    if cache_dir is None:
+    if cache_dir is None or not documents.cacheable:
         return store_in_memory(documents, tokenizer, workers)
     return cached_store(documents, tokenizer, cache_dir, workers)
 

@@ -24,9 +24,11 @@ class Documents(ABC):
     Attributes:
         streaming: True when the documents are read over and over from a stream that is too long, or too far away, to be
             tokenized before training.
+        cacheable: False when the fingerprint cannot tell whether the documents have changed, as with a remote stream.
     """
 
     streaming: bool = False
+    cacheable: bool = True
 
     @abstractmethod
     def read(self) -> Iterator[bytes]:

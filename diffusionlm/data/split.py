@@ -48,6 +48,7 @@ class SplitDocuments(Documents):
     def __init__(self, documents: Documents, fraction: float, side: Side, limit: int | None = None) -> None:
         self.documents, self.fraction, self.side, self.limit = documents, fraction, side, limit
         self.streaming = documents.streaming and limit is None
+        self.cacheable = documents.cacheable
 
     def read(self) -> Iterator[bytes]:
         """Yield the documents of this side, in the corpus's order."""
@@ -93,6 +94,7 @@ class LimitedDocuments(Documents):
 
     def __init__(self, documents: Documents, limit: int) -> None:
         self.documents, self.limit = documents, limit
+        self.cacheable = documents.cacheable
 
     def read(self) -> Iterator[bytes]:
         """Yield at most ``limit`` documents."""

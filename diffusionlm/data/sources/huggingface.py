@@ -51,6 +51,7 @@ class HuggingFaceSource(Source):
     def __init__(self, params: HuggingFaceParams) -> None:
         self.params = params
         self.streaming = params.streaming
+        self.cacheable = not params.streaming
 
     def read(self) -> Iterator[bytes]:
         """Yield the text of every row in order; a null is an empty document.
@@ -75,21 +76,26 @@ class HuggingFaceSource(Source):
         return dataset.select_columns([params.text_field])
 
     def validation(self) -> Documents | None:
-        """Return the validation split where one is named."""
+        """Return the validation split where one is named.
+
+        Of a streamed dataset it is streamed too (a download would fetch every split), but once, to its end.
+        """
         if self.params.validation_split is None:
             return None
-        held_out = {"split": self.params.validation_split, "validation_split": None, "streaming": False}
-        return HuggingFaceSource(self.params.model_copy(update=held_out))
+        held_out = {"split": self.params.validation_split, "validation_split": None}
+        source = HuggingFaceSource(self.params.model_copy(update=held_out))
+        source.streaming = False
+        return source
 
     @property
     def count(self) -> int | None:
         """The number of rows; None for a stream."""
-        return None if self.streaming else len(self._dataset)
+        return None if self.params.streaming else len(self._dataset)
 
     @property
     def fingerprint(self) -> str:
-        """The parameters and, where it is downloaded, the fingerprint that ``datasets`` gives the split."""
-        content = "stream" if self.streaming else self._dataset._fingerprint
+        """The parameters and, unless it is streamed, the fingerprint that ``datasets`` gives the split."""
+        content = "stream" if self.params.streaming else self._dataset._fingerprint
         return hashlib.sha256(f"{self.params.model_dump_json()}/{content}".encode()).hexdigest()
 
     def describe(self) -> str:

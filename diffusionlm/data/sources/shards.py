@@ -56,10 +56,11 @@ class ShardsSource(Source):
         from diffusionlm.data.shards import TOKENIZER_FOLDER
         from diffusionlm.tokenizer import load_tokenizer
 
+        store = self._store
         tokenizer = load_tokenizer(self.folder / TOKENIZER_FOLDER)
-        self._store.check_tokenizer(tokenizer, f"shard folder {str(self.folder)!r}")
-        for index in range(self._store.n_documents):
-            yield tokenizer.decode_bytes(self._store.document(index)[:-1].tolist())
+        store.check_tokenizer(tokenizer, self.describe())
+        for index in range(store.n_documents):
+            yield tokenizer.decode_bytes(store.document(index)[:-1].tolist())
 
     def validation(self) -> Documents | None:
         """Return the shards in ``validation`` where there are any."""

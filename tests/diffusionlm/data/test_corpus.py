@@ -113,6 +113,8 @@ def test_a_stream_is_tokenized_on_the_way(tmp_path: Path) -> None:
     assert corpus.validation is not None
     held_out = list(corpus.validation)
     assert len(held_out) == 10
+    assert tokenize(corpus.validation, ByteTokenizer(), tmp_path / "cache").n_documents == 10
+    assert not (tmp_path / "cache").exists(), "what a stream gave is not kept: its changes could not be noticed"
     loader = training_loader(corpus.train, ByteTokenizer(), given, 41, seed=0)
     assert isinstance(loader, StreamLoader)
     with stream(loader, None, 50, 50) as steps:

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from diffusionlm.data.sources.parquet import ParquetParams, ParquetSource
+from diffusionlm.errors import DataError
+
+
+def write(path: Path, **columns: list[object]) -> Path:
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+def source(path: Path, **params: object) -> ParquetSource:
+    return ParquetSource(ParquetParams.model_validate({"path": str(path), **params}))
+
+
+def test_one_document_per_row(tmp_path: Path) -> None:
+    texts = [f"text {i}" for i in range(3000)]
+    write(tmp_path / "a.parquet", text=[*texts, None, ""], id=list(range(3002)))
+    write(tmp_path / "b.parquet", text=["é"])
+    both = source(tmp_path / "*.parquet")
+    assert list(both) == [*(text.encode() for text in texts), "é".encode()]
+    assert both.count == 3003
+    write(tmp_path / "c.parquet", body=["x"])
+    assert list(source(tmp_path / "c.parquet", text_field="body")) == [b"x"]
+
+
+def test_mistakes_are_one_line_each(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", body=["x"], id=[1])
+    with pytest.raises(DataError, match=r"^'.*a.parquet' has no field 'text'; set text_field to one of: body, id$"):
+        list(source(path))
+    with pytest.raises(DataError, match=r"^field 'id' of '.*a.parquet' holds a int, not text"):
+        list(source(path, text_field="id"))
+    (tmp_path / "b.parquet").write_text("no parquet at all")
+    for use in (list, lambda broken: broken.count):
+        with pytest.raises(DataError, match=r"^cannot read '.*b.parquet' as Parquet: .*; check the file$") as caught:
+            use(source(tmp_path / "b.parquet"))
+        assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match="does not exist"):
+        source(tmp_path / "none.parquet")
+    with pytest.raises(DataError, match="the corpus is empty"):
+        list(source(write(tmp_path / "d.parquet", text=["", ""])))

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffusionlm.data.sources.text import TextParams, TextSource, cut_at_lines, split_at
+from diffusionlm.errors import DataError
+
+
+def read(path: Path, content: bytes, **params: object) -> list[bytes]:
+    path.write_bytes(content)
+    return list(TextSource(TextParams.model_validate({"path": str(path), **params})))
+
+
+def test_documents_stand_between_separators(tmp_path: Path) -> None:
+    content = b"one\n<|endoftext|>\ntwo\n\nlines\n<|endoftext|>\r\nthree<|endoftext|><|endoftext|>\n"
+    assert read(tmp_path / "a", content) == [b"one\n", b"two\n\nlines\n", b"three"]
+    assert read(tmp_path / "a", b"a--b--\nc", separator="--") == [b"a", b"b", b"c"]
+
+
+@given(data=st.binary(max_size=200), separator=st.binary(min_size=1, max_size=2))
+def test_splitting_loses_only_separators_and_the_breaks_after_them(data: bytes, separator: bytes) -> None:
+    parts = list(split_at(data, separator))
+    assert len(parts) >= 1
+    joined, rest = parts[0], data[len(parts[0]) :]
+    assert data.startswith(joined)
+    for part in parts[1:]:
+        assert rest.startswith(separator)
+        rest = rest[len(separator) :]
+        if not rest.startswith(part) or rest[:1] == b"\n" != part[:1]:
+            rest = rest[2:] if rest.startswith(b"\r\n") else rest[1:]
+        assert rest.startswith(part)
+        rest = rest[len(part) :]
+    assert rest == b""
+
+
+@given(data=st.binary(min_size=1, max_size=300) | st.text("ab\n", min_size=1).map(str.encode), size=st.integers(0, 50))
+def test_cutting_loses_nothing_and_ends_at_lines(data: bytes, size: int) -> None:
+    parts = list(cut_at_lines(data, size))
+    assert b"".join(parts) == data
+    if size == 0:
+        assert len(parts) == 1
+    for part in parts[:-1]:
+        assert part.endswith(b"\n")
+        assert len(part) >= size
+        assert b"\n" not in part[size - 1 : -1], "cut at the first line end from there on"
+
+
+def test_a_file_without_separator_is_cut_so_that_a_part_can_be_held_out(
+    shared_data: Callable[[str], Path],
+) -> None:
+    path = shared_data("tinyshakespeare.txt")
+    documents = list(TextSource(TextParams(path=str(path))))
+    assert b"".join(documents) == path.read_bytes()
+    assert 50 < len(documents) <= path.stat().st_size // 16384
+    assert list(TextSource(TextParams(path=str(path), chunk_bytes=0))) == [path.read_bytes()]
+
+
+def test_an_empty_separator_only_cuts(tmp_path: Path) -> None:
+    assert read(tmp_path / "a", b"a<|endoftext|>b", separator="") == [b"a<|endoftext|>b"]
+
+
+def test_several_files(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text("b")
+    (tmp_path / "a.txt").write_text("a1<|endoftext|>a2")
+    (tmp_path / "empty.txt").write_text("")
+    source = TextSource(TextParams(path=str(tmp_path / "*.txt")))
+    assert list(source) == [b"a1", b"a2", b"b"]
+    assert list(source) == [b"a1", b"a2", b"b"]
+
+
+def test_an_empty_file_is_an_empty_corpus(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"^the corpus is empty: text '.*' holds no text; give a source with at least one"
+    ):
+        read(tmp_path / "a", b"")
+    with pytest.raises(DataError, match="the corpus is empty"):
+        read(tmp_path / "a", b"<|endoftext|>\n<|endoftext|>")
+
+
+def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:
+    content = b"good<|endoftext|>b\xffd"
+    assert read(tmp_path / "a", content) == [b"good", b"b\xffd"]
+    assert read(tmp_path / "a", content, invalid_utf8="skip") == [b"good"]
+    assert read(tmp_path / "a", content, invalid_utf8="replace") == [b"good", "b�d".encode()]
+    with pytest.raises(DataError, match=r"^document 2 of '.*' is not UTF-8 at byte 1; set invalid_utf8 to"):
+        read(tmp_path / "a", content, invalid_utf8="error")
+
+
+def test_a_missing_file_and_one_that_goes_away(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^file '.*' does not exist"):
+        TextSource(TextParams(path=str(tmp_path / "none")))
+    (tmp_path / "a").write_text("x")
+    source = TextSource(TextParams(path=str(tmp_path / "a")))
+    (tmp_path / "a").unlink()
+    with pytest.raises(
+        DataError, match=r"^cannot read '.*': No such file or directory; check the file and its permissions"
+    ):
+        list(source)
