@@ -1,6 +1,6 @@
 """``flowlm infill`` / ``flowlm-infill``: fill the holes in a text.
 
-flowlm-infill --checkpoint runs/quickstart "def add(a, b):<fill:16>return c"
+flowlm-infill --checkpoint runs/quickstart "def add(a, b):<|hole:16|>return c"
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cli import sampling_options as options
 def infill(
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT]...", help="Texts with holes; one of 16 tokens is written <fill:16>."),
+        typer.Argument(metavar="[TEXT]...", help="Texts with holes; one of 16 tokens is written <|hole:16|>."),
     ] = None,
     file: Annotated[
         str | None, typer.Option("--file", metavar="FILE", help="A file with one such text; - reads stdin.")

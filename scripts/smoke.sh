@@ -37,7 +37,7 @@ flowlm-infer --checkpoint "$work/run" --prompt "def f(" --length 16 --steps 8 --
 test "$(wc -l <"$work/samples.jsonl")" -eq 1
 
 say "infill"
-filled=$(flowlm-infill --checkpoint "$work/run" 'def add(a, b):<fill:8>return c' --steps 8)
+filled=$(flowlm-infill --checkpoint "$work/run" 'def add(a, b):<|hole:8|>return c' --steps 8)
 case "$filled" in
     "def add(a, b):"*"return c") ;;
     *)

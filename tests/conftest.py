@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,9 +33,20 @@ def shared_data() -> Callable[[str], Path]:
     return find
 
 
+_connect = socket.socket.connect
+
+
+def _loopback_only(self: socket.socket, address: Any) -> None:
+    """Connect, unless the address is another machine's."""
+    if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        raise OSError(f"a test tried to reach {address}; tests do not use the network")
+    _connect(self, address)
+
+
 @pytest.fixture(autouse=True)
 def _hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep every test off the network, off the user's caches, and out of the working folder's environment."""
+    """Keep every test off the network and off the user's caches."""
+    monkeypatch.setattr(socket.socket, "connect", _loopback_only)
     monkeypatch.setenv("FLOWLM_CACHE", str(tmp_path / "flowlm-cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")

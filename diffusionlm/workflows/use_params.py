@@ -58,7 +58,7 @@ class InfillParams(SampleOutputParams):
     generation: InfillingParams = InfillingParams()
     """Steps, sampler, temperature, number of samples."""
     texts: tuple[str, ...] = ()
-    """Texts with holes; a hole of 16 tokens is written <fill:16>."""
+    """Texts with holes; a hole of 16 tokens is written <|hole:16|>."""
     text_file: str | None = None
     """A file that holds one text with holes; "-" reads it from stdin."""
 
@@ -85,7 +85,7 @@ class EvalParams(CheckpointParams):
     batch_size: int = Field(default=32, gt=0)
     """Rows per forward pass; the value does not depend on it."""
     estimator: Literal["exact_count", "bernoulli"] = "exact_count"
-    """Mask exactly n of a document's tokens, n uniform, or each token alone: same expectation, the first varies less."""
+    """Mask exactly n of a document's tokens, n uniform, or each token alone: equal in the mean, the first varies less."""
     seed: int = Field(default=0, ge=0)
     """Seed of the noise."""
     format: Literal["text", "json"] = "text"

@@ -36,7 +36,7 @@ APPS = {
 NEEDED = {
     "train": ["--set", "training.steps=3"],
     "infer": ["--checkpoint", "runs/x"],
-    "infill": ["--checkpoint", "runs/x", "a<fill:3>b"],
+    "infill": ["--checkpoint", "runs/x", "a<|hole:3|>b"],
     "eval": ["--checkpoint", "runs/x"],
     "inspect": ["runs/x"],
 }
@@ -238,8 +238,8 @@ def test_json_lines(verb, called):
 
 
 def test_infill_takes_texts_or_a_file(called):
-    invoke("infill", "--checkpoint", "runs/x", "a<fill:2>", "b<fill:3>")
-    assert called["infill"].texts == ("a<fill:2>", "b<fill:3>")
+    invoke("infill", "--checkpoint", "runs/x", "a<|hole:2|>", "b<|hole:3|>")
+    assert called["infill"].texts == ("a<|hole:2|>", "b<|hole:3|>")
     invoke("infill", "--checkpoint", "runs/x", "--file", "-")
     assert called["infill"].text_file == "-"
 

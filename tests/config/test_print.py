@@ -18,7 +18,7 @@ from tests.config.toy import ToyParams
 NEEDED = {
     "train": ["training.steps=10"],
     "infer": ["checkpoint=runs/x"],
-    "infill": ["checkpoint=runs/x", "texts=['a<fill:3>b']"],
+    "infill": ["checkpoint=runs/x", "texts=['a<|hole:3|>b']"],
     "eval": ["checkpoint=runs/x"],
     "inspect": ["checkpoint=runs/x"],
 }
