@@ -85,7 +85,7 @@ class EvalParams(CheckpointParams):
     batch_size: int = Field(default=32, gt=0)
     """Rows per forward pass; the value does not depend on it."""
     estimator: Literal["exact_count", "bernoulli"] = "exact_count"
-    """Mask exactly n of a document's tokens, n uniform, or each token alone: equal in the mean, the first varies less."""
+    """Mask exactly n of a document's tokens (n uniform, less variance), or each token alone (same mean)."""
     seed: int = Field(default=0, ge=0)
     """Seed of the noise."""
     format: Literal["text", "json"] = "text"
