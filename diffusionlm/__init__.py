@@ -3,3 +3,42 @@
 Layers, strictly downward: workflows → training, generation, evaluation → objective, sampling, checkpoint → data, model
 → tokenizer, process, kernels, optim, dist → errors, params, registry, rng, runlog, lazy.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from diffusionlm.workflows.language_model import LanguageModel
+
+
+def load(
+    name: str,
+    *,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    weights: Literal["ema", "model"] | None = None,
+) -> LanguageModel:
+    """Open a trained model.
+
+    Args:
+        name: A run folder (its newest good checkpoint), ``run@best``, or a checkpoint folder.
+        device: Where it computes.
+        precision: Arithmetic of the network.
+        weights: The averaged weights or the last ones; None = averaged where there are any.
+
+    Returns:
+        An object with ``generate``, ``infill`` and ``score``.
+
+    Raises:
+        CheckpointError: There is no good checkpoint.
+    """
+    from diffusionlm.workflows.language_model import LanguageModel
+    from diffusionlm.workflows.opened import open_checkpoint
+    from diffusionlm.workflows.use_params import CheckpointParams
+
+    params = CheckpointParams(checkpoint=str(name), device=device, precision=precision, weights=weights)
+    return LanguageModel(open_checkpoint(params))
+
+
+__all__ = ["load"]

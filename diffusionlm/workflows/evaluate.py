@@ -1,0 +1,123 @@
+"""``flowlm eval``: the likelihood bound of a text under a checkpoint, next to the baselines, with its error."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from rich.progress import Progress
+
+from diffusionlm.data.cache import cache_folder
+from diffusionlm.data.corpus import open_corpus, tokenize
+from diffusionlm.data.documents import Documents
+from diffusionlm.data.params import DataParams
+from diffusionlm.data.rows import RowLoader
+from diffusionlm.data.sources import SOURCES
+from diffusionlm.data.store import TokenStore
+from diffusionlm.errors import CheckpointError, DataError
+from diffusionlm.evaluation import (
+    BaselineReport,
+    ByteCounts,
+    LikelihoodReport,
+    likelihood,
+    score_baselines,
+    to_json,
+    to_table,
+)
+from diffusionlm.workflows.corpus import batches_in_order, score_text
+from diffusionlm.workflows.opened import Opened, open_checkpoint
+from diffusionlm.workflows.params import EvalParams
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """The scores of one text.
+
+    Attributes:
+        checkpoint, text: What was scored under what, in words.
+        likelihood: The bound.
+        baselines: Models without a network on the same documents; None if the checkpoint holds no counts.
+    """
+
+    checkpoint: str
+    text: str
+    likelihood: LikelihoodReport
+    baselines: BaselineReport | None
+
+    def record(self) -> dict[str, Any]:
+        """Return every number as a JSON object."""
+        return json.loads(to_json(self.likelihood, self.baselines, checkpoint=self.checkpoint, text=self.text))
+
+    def report(self) -> str:
+        """Return the scores as a table of plain text."""
+        console = Console(width=100, highlight=False)
+        with console.capture() as capture:
+            console.print(f"{self.checkpoint} on {self.text}")
+            console.print(to_table(self.likelihood, self.baselines))
+        return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def evaluate(params: EvalParams) -> EvalReport:
+    """Score a text under a checkpoint.
+
+    Raises:
+        FlowLMError: The checkpoint or the text is missing, damaged or empty.
+    """
+    opened = open_checkpoint(params)
+    documents = _documents(opened, params)
+    cache = cache_folder(_data_params(opened).cache)
+    store = tokenize(documents, opened.tokenizer, cache)
+    if params.documents is not None:
+        store = store.select(slice(0, params.documents))
+    report = _score(opened, store, params)
+    counts = opened.checkpoint.byte_counts()
+    baselines = None
+    if counts is not None:
+        baselines = score_baselines(ByteCounts.from_tensors(counts), score_text(store, opened.tokenizer))
+    return EvalReport(str(opened.checkpoint.path), documents.describe(), report, baselines)
+
+
+def _score(opened: Opened, store: TokenStore, params: EvalParams) -> LikelihoodReport:
+    data = _data_params(opened)
+    loader = RowLoader(store, opened.checkpoint.model.context_length, data.packing)
+    batches = math.ceil(loader.rows_in_order / params.batch_size)
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("scoring", total=loader.rows_in_order * params.draws)
+        assert batches > 0, "a store holds at least one row"
+        return likelihood(
+            opened.model,
+            opened.process,
+            batches_in_order(loader, size=params.batch_size),
+            opened.tokenizer.byte_lengths(),
+            draws=params.draws,
+            seed=params.seed,
+            estimator=params.estimator,
+            device=opened.device,
+            on_rows=lambda rows: bar.advance(task, rows),
+        )
+
+
+def _documents(opened: Opened, params: EvalParams) -> Documents:
+    if params.source is not None:
+        return SOURCES.build(params.source)
+    corpus = open_corpus(_data_params(opened))
+    if corpus.validation is None:
+        raise DataError(
+            f"{opened.checkpoint.path} was trained with nothing held out; give a text to score (--file FILE)"
+        )
+    return corpus.validation
+
+
+def _data_params(opened: Opened) -> DataParams:
+    table: Any = opened.checkpoint.data
+    try:
+        return TypeAdapter(DataParams).validate_python(table["params"])
+    except (KeyError, ValidationError) as error:
+        raise CheckpointError(
+            f"{opened.checkpoint.path}: its data parameters cannot be read; give a text to score (--file FILE)"
+        ) from error

@@ -1,0 +1,120 @@
+"""``flowlm infer``: continue prompts, or write from nothing; samples come out batch by batch."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusionlm.errors import DataError
+from diffusionlm.generation import Generation, generate
+from diffusionlm.generation.watch import LiveCanvas
+from diffusionlm.workflows.opened import open_checkpoint
+from diffusionlm.workflows.params import InferParams
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample on its way out.
+
+    Attributes:
+        prompt: What it continues.
+        number, of: Which sample of how many, over all prompts.
+        generation: The sample.
+    """
+
+    prompt: str
+    number: int
+    of: int
+    generation: Generation
+
+    @property
+    def text(self) -> str:
+        """Prompt and continuation."""
+        return self.prompt + self.generation.text
+
+    def headline(self) -> str:
+        """Return one line about how it was made."""
+        made = self.generation
+        return (
+            f"sample {self.number + 1} of {self.of}: {len(made.ids)} tokens, {made.nfe} network evaluations, "
+            f"{made.tokens_per_second:.1f} tokens/s, stopped by {made.stopped}"
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Return it as a JSON object; ``completion`` is the generated part of ``text``."""
+        made = asdict(self.generation)
+        completion = made.pop("text")
+        return {
+            "sample": self.number,
+            "prompt": self.prompt,
+            "completion": completion,
+            "text": self.text,
+            **{name: list(value) if isinstance(value, tuple) else value for name, value in made.items()},
+        }
+
+
+def infer(params: InferParams) -> Iterator[Sample]:
+    """Yield every sample as its batch is finished.
+
+    Raises:
+        FlowLMError: The checkpoint is missing or damaged, or a prompt is longer than the context.
+    """
+    prompts = [*params.prompts, *_prompts_of(params.prompts_file)]
+    if not prompts:
+        prompts = [""]
+    opened = open_checkpoint(params)
+    how = params.generation
+    together = max(1, how.batch_size // how.samples)
+    total = len(prompts) * how.samples
+    watching = LiveCanvas(opened.tokenizer) if params.watch else nullcontext()
+    for begin in range(0, len(prompts), together):
+        some = prompts[begin : begin + together]
+        with watching as observe:
+            made = generate(
+                opened.model,
+                opened.tokenizer,
+                opened.process,
+                some,
+                how,
+                first_sample=begin * how.samples,
+                observe=observe,
+            )
+        for index, one in enumerate(made):
+            yield Sample(some[index // how.samples], begin * how.samples + index, total, one)
+
+
+def _prompts_of(file: str | None) -> list[str]:
+    """Return the prompts of a file: one per line, or the "prompt" of every JSON line; "-" reads lines from stdin."""
+    if file is None:
+        return []
+    lines = read_text(file).splitlines()
+    if not file.endswith(".jsonl"):
+        return [line for line in lines if line]
+    prompts = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            prompts.append(str(json.loads(line)["prompt"]))
+        except (ValueError, KeyError, TypeError):
+            raise DataError(f'{file}, line {number}: expected a JSON object with a "prompt"') from None
+    return prompts
+
+
+def read_text(file: str) -> str:
+    """Return the text of a file, or of stdin for "-".
+
+    Raises:
+        DataError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8 at byte {error.start}; convert it first") from None
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror}; give a text file, or - for stdin") from None

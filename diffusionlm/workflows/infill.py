@@ -1,0 +1,79 @@
+"""``flowlm infill``: fill the holes of texts; everything around them is kept to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from diffusionlm.generation import Infilled
+from diffusionlm.generation import infill as fill
+from diffusionlm.generation.watch import LiveCanvas
+from diffusionlm.workflows.infer import read_text
+from diffusionlm.workflows.opened import open_checkpoint
+from diffusionlm.workflows.params import InfillParams
+
+
+@dataclass(frozen=True)
+class FilledText:
+    """One filled text on its way out.
+
+    Attributes:
+        given: The text with its holes.
+        number, of: Which sample of how many, over all texts.
+        filled: The sample.
+    """
+
+    given: str
+    number: int
+    of: int
+    filled: Infilled
+
+    @property
+    def text(self) -> str:
+        """The whole text, holes filled."""
+        return self.filled.text
+
+    def headline(self) -> str:
+        """Return one line about how it was made."""
+        tokens = sum(len(hole.ids) for hole in self.filled.holes)
+        return (
+            f"sample {self.number + 1} of {self.of}: {tokens} tokens in {len(self.filled.holes)} holes, "
+            f"{self.filled.nfe} network evaluations, {self.filled.tokens_per_second:.1f} tokens/s"
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        made = asdict(self.filled)
+        return {"sample": self.number, "given": self.given, **made}
+
+
+def infill(params: InfillParams) -> Iterator[FilledText]:
+    """Yield every filled text as its batch is finished.
+
+    Raises:
+        FlowLMError: The checkpoint is missing or damaged, or a text has no hole or does not fit the context.
+    """
+    texts = [*params.texts]
+    if params.text_file is not None:
+        texts.append(read_text(params.text_file))
+    opened = open_checkpoint(params)
+    how = params.generation
+    together = max(1, how.batch_size // how.samples)
+    total = len(texts) * how.samples
+    watching = LiveCanvas(opened.tokenizer) if params.watch else nullcontext()
+    for begin in range(0, len(texts), together):
+        some = texts[begin : begin + together]
+        with watching as observe:
+            made = fill(
+                opened.model,
+                opened.tokenizer,
+                opened.process,
+                some,
+                how,
+                first_sample=begin * how.samples,
+                observe=observe,
+            )
+        for index, one in enumerate(made):
+            yield FilledText(some[index // how.samples], begin * how.samples + index, total, one)

@@ -1,0 +1,51 @@
+"""A trained model, opened from its checkpoint folder: what infer, infill, eval and the Python interface start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from diffusionlm.checkpoint import Checkpoint, load_checkpoint, load_model, resolve_checkpoint
+from diffusionlm.model.transformer import Transformer
+from diffusionlm.process import Process
+from diffusionlm.tokenizer import Tokenizer
+from diffusionlm.workflows.runtime import DTYPES, choose_device, set_threads
+from diffusionlm.workflows.talk import say
+from diffusionlm.workflows.use_params import CheckpointParams
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint with everything that was built from it.
+
+    Attributes:
+        checkpoint: The folder and its parameters.
+        model: The network, in evaluation mode, on ``device``.
+        tokenizer, process: The ones that it was trained with.
+        device: Where it computes.
+    """
+
+    checkpoint: Checkpoint
+    model: Transformer
+    tokenizer: Tokenizer
+    process: Process
+    device: torch.device
+
+
+def open_checkpoint(params: CheckpointParams) -> Opened:
+    """Open the checkpoint that a command names, telling on stderr which damaged ones were passed over.
+
+    Raises:
+        CheckpointError: There is no good one.
+        ConfigError: The device is not available.
+    """
+    device = choose_device(params.device)
+    set_threads(params.threads)
+    resolved = resolve_checkpoint(params.checkpoint)
+    for skipped in resolved.skipped:
+        say(f"passed over: {skipped.reason}")
+    checkpoint = load_checkpoint(resolved.path)
+    model = load_model(checkpoint, device=str(device), weights=params.weights)
+    model.compute_dtype = DTYPES[params.precision]
+    return Opened(checkpoint, model, checkpoint.tokenizer(), checkpoint.build_process(), device)
