@@ -7,6 +7,7 @@ document ends. The text ``<|endoftext|>`` inside a document stays text.
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -119,6 +120,7 @@ _worker_tokenizer: list[Tokenizer] = []
 def _set_tokenizer(tokenizer: Tokenizer) -> None:
     """Give a worker process its tokenizer once, instead of with every batch."""
     _worker_tokenizer[:] = [tokenizer]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; only the first one answers it
 
 
 def _encode_in_worker(batch: list[bytes]) -> EncodedDocuments:

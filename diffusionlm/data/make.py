@@ -48,7 +48,7 @@ def make_data(
         documents: The documents; empty ones are left out.
         tokenizer: Encodes them; its files go beside the shards.
         folder: The output; it must be empty or not exist.
-        shard_tokens: A shard is closed by the document that brings it to this many tokens.
+        shard_tokens: Most tokens in one shard; a document that is longer has a shard of its own.
         workers: Processes that tokenize.
         progress: Told how far the work is.
 
@@ -109,16 +109,16 @@ def _shards(encoded: Iterable[EncodedDocuments], shard_tokens: int) -> Iterator[
         ends = np.cumsum(batch.lengths)
         while begin < len(ends):
             done = int(ends[begin - 1]) if begin else 0
-            # The first document that brings the shard to its size closes it.
-            last = int(np.searchsorted(ends, done + shard_tokens - held))
-            end = min(last + 1, len(ends))
-            part = _slice(batch, begin, end, ends)
-            parts.append(part)
-            held += len(part.tokens)
-            if held >= shard_tokens:
+            end = int(np.searchsorted(ends, done + shard_tokens - held, side="right"))
+            if end == begin and not parts:
+                end += 1  # one document that is longer than a shard
+            if end > begin:
+                parts.append(_slice(batch, begin, end, ends))
+                held += len(parts[-1].tokens)
+                begin = end
+            if begin < len(ends):  # the next document does not fit
                 yield parts
                 parts, held = [], 0
-            begin = end
     if parts:
         yield parts
 

@@ -42,8 +42,8 @@ class Tokens(Protocol):
         """The token that ends a document, and fills what is padding."""
         ...
 
-    def take(self, addresses: np.ndarray) -> np.ndarray:
-        """Return the tokens at (N,) int64 addresses, as (N,) int64."""
+    def gather(self, addresses: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Return runs of tokens, (P,) addresses and lengths, end to end as int64."""
         ...
 
 
@@ -65,7 +65,7 @@ def _render_full(pieces: Pieces, store: Tokens) -> tuple[np.ndarray, ...]:
     lengths = pieces.length
     begin = np.cumsum(lengths) - lengths
     flat = np.arange(int(lengths.sum()), dtype=np.int64)
-    x_1 = store.take(np.repeat(pieces.address - begin, lengths) + flat)
+    x_1 = store.gather(pieces.address, lengths)
     positions = flat - np.repeat(begin, lengths)
     segments, document, window = (np.repeat(a, lengths) for a in (pieces.segment, pieces.document, pieces.window))
     return x_1, segments, positions, document, window

@@ -45,7 +45,7 @@ class TokenStore:
         tokenizer_fingerprint: str,
     ) -> None:
         assert len(starts) == len(lengths) == len(sizes) == len(hashes), "the document table is ragged"
-        self.arrays = list(arrays)
+        self.arrays = [np.asarray(array) for array in arrays]  # a view: slicing np.memmap itself is slow
         self._bounds = np.cumsum([0, *(len(array) for array in arrays)], dtype=np.int64)
         self.starts, self.lengths, self.sizes, self.hashes = starts, lengths, sizes, hashes
         self.eos_id: int = eos_id
@@ -53,15 +53,23 @@ class TokenStore:
         self.n_documents, self.n_tokens, self.n_bytes = len(lengths), int(lengths.sum()), int(sizes.sum())
         self.fingerprint = content_fingerprint(tokenizer_fingerprint, hashes, self.n_tokens)
 
-    def take(self, addresses: np.ndarray) -> np.ndarray:
-        """Return the tokens at (N,) int64 addresses, as (N,) int64."""
+    def gather(self, addresses: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Return runs of tokens end to end, (sum of lengths,) int64; each run lies inside one document.
+
+        Args:
+            addresses: (P,) int64, where the runs begin.
+            lengths: (P,) int64, their tokens.
+        """
         if len(self.arrays) == 1:
-            return self.arrays[0].take(addresses).astype(np.int64)
-        tokens = np.empty(len(addresses), dtype=np.int64)
-        shard = np.searchsorted(self._bounds, addresses, side="right") - 1
-        for index in np.unique(shard):
-            here = shard == index
-            tokens[here] = self.arrays[index].take(addresses[here] - self._bounds[index])
+            return gather_runs(self.arrays[0], addresses, lengths)
+        # Many shards: a copy per run costs less than sorting single tokens by shard.
+        tokens = np.empty(int(lengths.sum()), dtype=np.int64)
+        shards = np.searchsorted(self._bounds, addresses, side="right") - 1
+        begins = addresses - self._bounds[shards]
+        place = 0
+        for shard, begin, length in zip(shards.tolist(), begins.tolist(), lengths.tolist(), strict=True):
+            tokens[place : place + length] = self.arrays[shard][begin : begin + length]
+            place += length
         return tokens
 
     def document(self, index: int) -> np.ndarray:
@@ -94,6 +102,13 @@ class TokenStore:
                 f"{where} was made by another tokenizer ({self.tokenizer_fingerprint[:12]}, this one is "
                 f"{tokenizer.fingerprint()[:12]}); use the tokenizer it was made with, or make the shards again"
             )
+
+
+def gather_runs(array: np.ndarray, begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return runs of one array end to end, as int64: run i has ``lengths[i]`` elements from ``begins[i]`` on."""
+    places = np.cumsum(lengths) - lengths
+    indices = np.repeat(begins - places, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
+    return array.take(indices).astype(np.int64)
 
 
 def store_in_memory(documents: Documents, tokenizer: Tokenizer, workers: int = 1) -> TokenStore:

@@ -20,6 +20,7 @@ from diffusionlm.data.encode import encode_document
 from diffusionlm.data.order import permute
 from diffusionlm.data.pieces import Pieces, render
 from diffusionlm.data.rows import Packing
+from diffusionlm.data.store import gather_runs
 from diffusionlm.rng import key
 from diffusionlm.tokenizer import Tokenizer
 
@@ -49,8 +50,8 @@ class _Tokens:
     array: np.ndarray
     eos_id: int
 
-    def take(self, addresses: np.ndarray) -> np.ndarray:
-        return self.array.take(addresses).astype(np.int64)
+    def gather(self, addresses: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        return gather_runs(self.array, addresses, lengths)
 
 
 class StreamLoader:

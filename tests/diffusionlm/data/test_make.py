@@ -4,6 +4,7 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from diffusionlm.data import make
@@ -33,7 +34,11 @@ def test_shards_end_where_documents_do_and_hold_the_size_asked_for(tmp_path: Pat
     store = open_shards(tmp_path / "out")
     sizes = [len(array) for array in store.arrays]
     assert len(sizes) == made.n_shards
-    assert all(600_000 <= size < 600_000 + 900_001 for size in sizes[:-1])
+    alone = [size for size in sizes if size > 600_000]
+    assert sorted(alone) == [700_001, 900_001], "only a document that is longer than a shard exceeds its size"
+    starts = np.cumsum(sizes)[:-1]
+    following = {int(s): int(n) for s, n in zip(store.starts, store.lengths)}
+    assert all(size + following[int(start)] > 600_000 for size, start in zip(sizes, starts)), "no shard ends early"
     assert store.n_documents == made.n_documents == len(DOCUMENTS)
     ends = {int(end) for end in store.starts + store.lengths}
     total = 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -214,3 +215,16 @@ def test_cursor_and_epoch() -> None:
     loader = RowLoader(addressed_store([10] * 10), 10)
     assert loader.first_cursor == {"row": 0}
     assert loader.epoch({"row": 25}) == 2.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "rows"), [(64, 128), (256, 16), (1024, 16)])
+def test_rows_are_made_faster_than_any_step_uses_them(width: int, rows: int) -> None:
+    """Of documents of a web page's size, on one thread; a GPU of today trains on under a million tokens a second."""
+    loader = RowLoader(addressed_store([700] * 5000), width, "packed")
+    steps = loader.steps(loader.first_cursor, rows, 0, rows)
+    next(steps)
+    began, tokens = time.thread_time(), 0
+    while time.thread_time() - began < 1.0:
+        tokens += next(steps)[0].x_1.numel()
+    assert tokens / (time.thread_time() - began) > 10e6

@@ -34,9 +34,11 @@ def test_several_arrays_are_one_line() -> None:
         eos_id=256,
         tokenizer_fingerprint=whole.tokenizer_fingerprint,
     )
-    addresses = np.random.default_rng(0).integers(0, whole.n_tokens, 200)
-    assert np.array_equal(cut.take(addresses), whole.take(addresses))
-    assert cut.take(addresses).dtype == np.int64
+    runs = np.array([14, 0, 40, 5, 16, 45]), np.array([2, 5, 3, 9, 30, 1])
+    assert np.array_equal(cut.gather(*runs), whole.gather(*runs))
+    assert cut.gather(*runs).dtype == whole.gather(*runs).dtype == np.int64
+    line = whole.arrays[0]
+    assert whole.gather(*runs).tolist() == [*line[14:16], *line[:5], *line[40:43], *line[5:14], *line[16:46], line[45]]
     for index in range(4):
         assert np.array_equal(cut.document(index), whole.document(index))
     assert cut.fingerprint == whole.fingerprint
@@ -56,7 +58,7 @@ def test_select_keeps_documents_and_counts() -> None:
 def test_wide_vocabulary() -> None:
     store = store_in_memory(ListDocuments([b"ab"]), WideTokenizer(70_000))
     assert store.arrays[0].dtype == np.uint32
-    assert store.take(np.array([2, 0])).tolist() == [69_999, 97]
+    assert store.gather(np.array([0]), np.array([3])).tolist() == [97, 98, 69_999]
 
 
 def test_another_tokenizer_is_refused() -> None:
