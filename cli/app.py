@@ -142,6 +142,16 @@ def _full_folder(error: BaseException | None) -> str:
     return str(_output.get() or Path.cwd())
 
 
+def show(result: Any, *, as_json: bool = False) -> None:
+    """Print what a workflow returned: its ``report()`` for people, or its ``record()`` as one line of JSON."""
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(result.record(), ensure_ascii=False, allow_nan=False))
+    else:
+        typer.echo(result.report())
+
+
 def make_app(function: Callable[..., None]) -> typer.Typer:
     """Return the application of one command; the command's docstring is its help."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -5,8 +5,6 @@ flowlm-bench-infer --set generation.steps=32
 
 from __future__ import annotations
 
-import typer
-
 from cli import app as frame
 
 
@@ -21,7 +19,7 @@ def bench_infer(
     params = frame.configure(BenchInferParams, config, settings, print_config)
     from benchmarking import infer as bench
 
-    typer.echo(bench.bench_infer(params).report())
+    frame.show(bench.bench_infer(params))
 
 
 app = frame.make_app(bench_infer)

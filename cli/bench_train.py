@@ -5,8 +5,6 @@ flowlm-bench-train --set repeats=10
 
 from __future__ import annotations
 
-import typer
-
 from cli import app as frame
 
 
@@ -21,7 +19,7 @@ def bench_train(
     params = frame.configure(BenchTrainParams, config, settings, print_config)
     from benchmarking import train as bench
 
-    typer.echo(bench.bench_train(params).report())
+    frame.show(bench.bench_train(params))
 
 
 app = frame.make_app(bench_train)

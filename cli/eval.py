@@ -40,8 +40,7 @@ def evaluate(
     params = frame.configure(EvalParams, config, settings, print_config, flags)
     from diffusionlm.workflows import evaluate as workflow
 
-    report = workflow.evaluate(params)
-    typer.echo(report.json_line() if params.format == "json" else report.report())
+    frame.show(workflow.evaluate(params), as_json=params.format == "json")
 
 
 app = frame.make_app(evaluate)

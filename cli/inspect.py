@@ -28,8 +28,7 @@ def inspect(
     params = frame.configure(InspectParams, config, settings, print_config, flags)
     from diffusionlm.workflows import inspect as workflow
 
-    inspection = workflow.inspect(params)
-    typer.echo(inspection.json_line() if params.format == "json" else inspection.report())
+    frame.show(workflow.inspect(params), as_json=params.format == "json")
 
 
 app = frame.make_app(inspect)

@@ -27,7 +27,7 @@ def make_data(
     params = frame.configure(MakeDataParams, config, settings, print_config, flags)
     from diffusionlm.workflows import make_data as workflow
 
-    typer.echo(workflow.make_data(params).report())
+    frame.show(workflow.make_data(params))
 
 
 app = frame.make_app(make_data)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.app import Flag
+from cli.app import Flag, show
 
 Steps = Annotated[int | None, typer.Option("--steps", help="Sampling steps: at most so many network evaluations.")]
 Samples = Annotated[int | None, typer.Option("--samples", help="Samples for each prompt or text.")]
@@ -52,11 +52,9 @@ def emit(samples: Iterable[Any], *, as_json: bool) -> None:
         samples: What the workflow yields; each has ``text``, ``headline()`` and ``record()``.
         as_json: Whether to print JSON lines.
     """
-    import json
-
     for sample in samples:
         if as_json:
-            typer.echo(json.dumps(sample.record(), ensure_ascii=False, allow_nan=False))
+            show(sample, as_json=True)
         else:
             typer.echo(sample.headline(), err=True)
             typer.echo(sample.text)

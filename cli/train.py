@@ -33,7 +33,7 @@ def train(
     )
     from diffusionlm.workflows import train as workflow
 
-    typer.echo(workflow.train(params).report())
+    frame.show(workflow.train(params))
 
 
 app = frame.make_app(train)

@@ -27,7 +27,7 @@ def train_tokenizer(
     params = frame.configure(TokenizerTrainParams, config, settings, print_config, flags)
     from diffusionlm.workflows import train_tokenizer as workflow
 
-    typer.echo(workflow.train_tokenizer(params).report())
+    frame.show(workflow.train_tokenizer(params))
 
 
 app = frame.make_app(train_tokenizer)

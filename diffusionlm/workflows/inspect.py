@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -29,9 +28,9 @@ class Inspection:
     averaged: bool
     contents: Mapping[str, Any]
 
-    def json_line(self) -> str:
-        """Return everything as one line of JSON."""
-        return json.dumps(asdict(self), allow_nan=False)
+    def record(self) -> dict[str, Any]:
+        """Return everything as a JSON object."""
+        return asdict(self)
 
     def report(self) -> str:
         """Return everything as lines of a key and a value."""

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import diffusionlm.workflows
 from cli import bench_infer, bench_train, infer, infill, inspect, main, make_data, train, train_tokenizer
 from cli import eval as evaluation
 from config.schema import commands
@@ -162,9 +163,6 @@ class Product:
     def headline(self) -> str:
         return "the talk"
 
-    def json_line(self) -> str:
-        return json.dumps(self.record())
-
     def record(self) -> dict[str, Any]:
         return {"text": self.text, "nfe": 3}
 
@@ -175,7 +173,7 @@ def called(monkeypatch):
     notes = {}
 
     def stand_in(package, name, function):
-        module = ModuleType(f"{package}.{name}")
+        module = ModuleType(f"{package.__name__}.{name}")
 
         def workflow(params):
             notes[function] = params
@@ -183,16 +181,14 @@ def called(monkeypatch):
 
         setattr(module, function, workflow)
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(sys.modules[package], name, module, raising=False)
+        monkeypatch.setattr(package, name, module, raising=False)
 
-    import benchmarking
-    import diffusionlm.workflows
-
-    assert benchmarking, diffusionlm.workflows
+    benches = ModuleType("benchmarking")
+    monkeypatch.setitem(sys.modules, "benchmarking", benches)
     for name in ("train", "train_tokenizer", "make_data", "infer", "infill", "evaluate", "inspect"):
-        stand_in("diffusionlm.workflows", name, name)
-    stand_in("benchmarking", "train", "bench_train")
-    stand_in("benchmarking", "infer", "bench_infer")
+        stand_in(diffusionlm.workflows, name, name)
+    stand_in(benches, "train", "bench_train")
+    stand_in(benches, "infer", "bench_infer")
     return notes
 
 

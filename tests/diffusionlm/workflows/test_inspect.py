@@ -19,7 +19,7 @@ def test_the_newest_checkpoint_of_a_run(tmp_path):
     assert seen.contents["state"]["step"] == 7
     assert seen.contents["model"]["width"] == tiny_params().width
     assert seen.bytes > 1000
-    assert json.loads(seen.json_line())["contents"]["state"]["seed"] == 5
+    assert json.loads(json.dumps(seen.record()))["contents"]["state"]["seed"] == 5
     assert "model.width = 16" in seen.report().splitlines()
     assert "averaged weights = yes" in seen.report().splitlines()
 
