@@ -103,8 +103,7 @@ def sample(
         state = State(z, is_open, t, step, blocks.planned(block), _draws(canvas, seed, n), memory)
         plan = sampler.plan(state)
         rows = plan.sites.flatten().nonzero().squeeze(1)
-        told = blocks.model_time(process, block, t)
-        logits = predictor.predict(z, told, rows) if rows.numel() else nothing
+        logits = predictor.predict(z, blocks.model_time(process, block, t), rows) if rows.numel() else nothing
         moved = sampler.step(state, plan, rows, logits)
         z_new = torch.where(is_open, moved.z, z)
         if trace:

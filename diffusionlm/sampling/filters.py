@@ -62,10 +62,8 @@ def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
         return logits
     sorted_logits, order = logits.sort(dim=-1, descending=True, stable=True)
     probability = sorted_logits.softmax(-1)
-    before = probability.cumsum(-1) - probability
+    before = probability.cumsum(-1) - probability  # exactly 0 for the most likely token, which therefore stays
     outside = torch.empty_like(order, dtype=torch.bool).scatter_(-1, order, before >= p)
-    # The most likely token stays whatever rounding says.
-    outside.scatter_(-1, order[:, :1], False)
     return logits.masked_fill(outside, -torch.inf)
 
 

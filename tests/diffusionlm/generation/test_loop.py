@@ -133,6 +133,32 @@ def test_a_sampler_cannot_touch_what_is_not_open() -> None:
     assert result.ids.tolist() == [[1, 2, 1, 2, 4, 5, 3]]
 
 
+class Diary(Confidence):
+    """Notes the clock of every step."""
+
+    notes: list[tuple[float, int, int, float]]
+
+    def plan(self, state: State) -> Plan:
+        plan = super().plan(state)
+        self.notes.append((float(state.t), int(state.step), int(state.steps), float(plan.u)))
+        return plan
+
+
+def test_every_block_has_a_clock_of_its_own() -> None:
+    diary = Diary(ConfidenceParams(), PROCESS, Filters())
+    diary.notes = []
+    canvas = lay_out([Template((Hole(5),))], [0])
+    sample(Script([[1] * 5]), diary, canvas, steps=7, seed=0, block_length=2)
+    # Blocks of 2, 2 and 1 tokens share 7 steps as 3, 2, 2; halves round up, so that each block needs its last step.
+    third = [0.0, 1 / 3, 2 / 3, 1.0]
+    half = [0.0, 0.5, 1.0]
+    assert diary.notes == [
+        *((third[i], i, 3, third[i + 1]) for i in range(3)),
+        *((half[i], i, 2, half[i + 1]) for i in range(2)),
+        *((half[i], i, 2, half[i + 1]) for i in range(2)),
+    ]
+
+
 class Idle(Ancestral):
     """Never does anything."""
 
