@@ -26,7 +26,7 @@ from diffusionlm.data.batch import Batch
 from diffusionlm.errors import DataError, PairingError
 from diffusionlm.evaluation.summary import Estimator, LikelihoodReport, WindowScores, summarise
 from diffusionlm.kernels.linear_cross_entropy import linear_cross_entropy
-from diffusionlm.objective.engine import Network
+from diffusionlm.objective.engine import Network, padded_rows
 from diffusionlm.process import Layout, Process
 from diffusionlm.rng import Draws, key, scalar_uniform
 
@@ -170,8 +170,9 @@ def _score_batch(
         t = process.schedule.inverse(noise_levels(batch, draw, draws, seed).clamp(max=LARGEST_KAPPA))
         noise = Draws(key(seed, "evaluation"), draw, batch.document, batch.window, batch.positions)
         corrupted = process.corrupt(batch.x_1, t, editable, batch.segments, noise, measure="kappa")
-        rows = corrupted.noised.flatten().nonzero().squeeze(1)
+        rows, noised = padded_rows(corrupted.noised)
         weight = corrupted.weight.flatten()[rows]
+        weight[noised:] = 0.0
         hidden = model(corrupted.x_t, corrupted.t, Layout(batch.segments, batch.positions), rows)
         _, nll = linear_cross_entropy(hidden, model.head_weight, batch.x_1.flatten()[rows], weight)
         nats.append(total(weight * nll.double(), group[rows]))

@@ -20,6 +20,10 @@ from diffusionlm.process.times import draw_times
 from diffusionlm.rng import Draws
 
 
+ROW_MULTIPLE = 256
+"""Scored rows are padded to a multiple of this, in batches large enough for it not to matter."""
+
+
 class Network(Protocol):
     """What the engine needs of a model; see ``diffusionlm.model.transformer.Transformer``."""
 
@@ -59,9 +63,10 @@ class Prepared:
     Attributes:
         corrupted: The noisy states.
         layout: Segments (after cropping) and positions.
-        rows: (N,) int64 flat indices of the scored positions.
+        rows: (N,) int64 flat indices of the scored positions, then repeats of the first one (see ``padded_rows``).
         target: (N,) int64 clean tokens there.
-        weight: (N,) float64 weights there.
+        weight: (N,) float64 weights there; 0 at the repeats.
+        scored: How many of the N are scored.
         denominator: 0-dim int64, this batch's share of the divisor.
     """
 
@@ -70,6 +75,7 @@ class Prepared:
     rows: torch.Tensor
     target: torch.Tensor
     weight: torch.Tensor
+    scored: int
     denominator: torch.Tensor
 
 
@@ -79,7 +85,7 @@ class LossSum:
 
     Attributes:
         total: 0-dim, Σ weight · CE in nats, differentiable.
-        nll: (N,) CE of each scored row in nats, without gradient.
+        nll: CE of each scored row in nats, without gradient.
     """
 
     total: torch.Tensor
@@ -104,13 +110,16 @@ def prepare(
     t = objective.clock(draw_times(objective.params.times, seed, step, rows_of_step, global_rows, segments))
     editable = (segments > 0) & ~batch.frozen
     corrupted = objective.process.corrupt(batch.x_1, t, editable, segments, draws)
-    rows = objective.scored(corrupted).flatten().nonzero().squeeze(1)
+    rows, scored = padded_rows(objective.scored(corrupted))
+    weight = objective.weight(corrupted).flatten()[rows]
+    weight[scored:] = 0.0
     return Prepared(
         corrupted=corrupted,
         layout=Layout(segments=segments, positions=batch.positions),
         rows=rows,
         target=batch.x_1.flatten()[rows],
-        weight=objective.weight(corrupted).flatten()[rows],
+        weight=weight,
+        scored=scored,
         denominator=objective.denominator(corrupted),
     )
 
@@ -119,4 +128,19 @@ def loss_sum(model: Network, prepared: Prepared) -> LossSum:
     """Run the network on a prepared micro-batch and return its undivided loss."""
     hidden = model(prepared.corrupted.x_t, prepared.corrupted.t, prepared.layout, prepared.rows)
     total, nll = linear_cross_entropy(hidden, model.head_weight, prepared.target, prepared.weight)
-    return LossSum(total=total, nll=nll)
+    return LossSum(total=total, nll=nll[: prepared.scored])
+
+
+def padded_rows(chosen: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Return the flat indices of the chosen positions, padded to a round number, and how many there are.
+
+    The number of noised positions differs from batch to batch, and matmul libraries compile and keep a kernel for every
+    shape that they meet (oneDNN: milliseconds and 256 KiB each). Rounded up, with the first position repeated, a run
+    meets a handful of shapes. Callers give the repeats weight 0.
+
+    Args:
+        chosen: (B, T) bool.
+    """
+    rows = chosen.flatten().nonzero().squeeze(1)
+    multiple = ROW_MULTIPLE if chosen.numel() >= 8 * ROW_MULTIPLE else 1
+    return torch.cat((rows, rows[:1].expand(-len(rows) % multiple))), len(rows)
