@@ -55,9 +55,10 @@ def philox(
 
 
 def uniform_from_words(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
-    """Map two 32-bit words to float64 uniforms in the open interval (0, 1), 53 random bits each."""
-    bits = (high << 21) | (low >> 11)
-    return (bits.double() + 0.5) * 2.0**-53
+    """Map two 32-bit words to float64 uniforms in the open interval (0, 1), 52 random bits each."""
+    # With 53 bits the half that keeps 0 out would round the largest value up to 1; with 52 every value is exact.
+    bits = (high << 20) | (low >> 12)
+    return (bits.double() + 0.5) * 2.0**-52
 
 
 @dataclass(frozen=True)
