@@ -31,6 +31,21 @@ class _SwiGLU(torch.autograd.Function):
         return torch.ops.aten.silu_backward(grad * up, gate), grad_up
 
 
+class _SquaredReLU(torch.autograd.Function):
+    """relu(x)²; keeps relu(x) alone, from which both the value and the slope follow."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        positive = nn.functional.relu(x)
+        ctx.save_for_backward(positive)
+        return positive * positive
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
+        (positive,) = ctx.saved_tensors
+        return (grads[0] * positive).mul_(2.0)
+
+
 class FeedForward(nn.Module):
     """(…, width) → (…, width) through the inner width."""
 
@@ -44,5 +59,5 @@ class FeedForward(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map normalised states, any float dtype."""
         if self.gate is None:
-            return self.down(nn.functional.relu(self.up(x)).square())
+            return self.down(_SquaredReLU.apply(self.up(x)))  # type: ignore[arg-type]
         return self.down(_SwiGLU.apply(self.gate(x), self.up(x)))  # type: ignore[arg-type]

@@ -49,8 +49,8 @@ class TextData:
 
     @property
     def fingerprint(self) -> str:
-        """Names the training text."""
-        return self.corpus.train.fingerprint
+        """Names the training text: by its contents where it has been tokenized, else by its source."""
+        return self.loader.store.fingerprint if isinstance(self.loader, RowLoader) else self.corpus.train.fingerprint
 
     @property
     def bytes_per_token(self) -> float:
