@@ -18,7 +18,7 @@ assert "torch" in sys.modules
 
 
 def test_nothing_that_holds_parameters_imports_torch():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
