@@ -58,6 +58,9 @@ class FeedForward(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map normalised states, any float dtype."""
+        plain = torch.compiler.is_compiling()  # the compiler fuses the plain formulas, and their gradients, by itself
         if self.gate is None:
-            return self.down(_SquaredReLU.apply(self.up(x)))  # type: ignore[arg-type]
-        return self.down(_SwiGLU.apply(self.gate(x), self.up(x)))  # type: ignore[arg-type]
+            up = self.up(x)
+            return self.down(nn.functional.relu(up).square() if plain else _SquaredReLU.apply(up))  # type: ignore[arg-type]
+        gate, up = self.gate(x), self.up(x)
+        return self.down(nn.functional.silu(gate) * up if plain else _SwiGLU.apply(gate, up))  # type: ignore[arg-type]
