@@ -90,5 +90,8 @@ def linear_cross_entropy(
         The scalar Σ_n w_n·CE_n, differentiable in ``hidden`` and ``weight``, and (N,) CE without gradient; both
         float32 (float64 for float64 input).
     """
+    if not torch.is_grad_enabled():
+        # A Function sees only whether its inputs want gradients; under no_grad it would form them for nothing.
+        hidden, weight = hidden.detach(), weight.detach()
     result: Any = _LinearCrossEntropy.apply(hidden, weight, target, row_weight)
     return result

@@ -60,9 +60,8 @@ def test_every_subset_of_a_size_is_equally_likely():
 def test_bernoulli_has_its_probability_at_every_position():
     many = 8000
     batch = lay_rows([[(i, [0] * 6)] for i in range(many)], 8, frozen=1)
-    chosen = bernoulli(
-        torch.linspace(0.05, 0.95, 8, dtype=torch.float64).expand(many, 8), batch.editable, draws_of(batch)
-    )
+    probability = torch.linspace(0.05, 0.95, 8, dtype=torch.float64)
+    chosen = bernoulli(probability.expand(many, 8), batch.editable, draws_of(batch))
     share = chosen.double().mean(0)
     assert float(share[0]) == float(share[6:].sum()) == 0.0
     expected = probability[1:6]
