@@ -33,7 +33,9 @@ def train(
     )
     from diffusionlm.workflows import train as workflow
 
-    frame.show(workflow.train(params))
+    done = workflow.train(params)
+    frame.show(done)
+    raise typer.Exit(done.exit_code)
 
 
 app = frame.make_app(train)

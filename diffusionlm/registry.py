@@ -32,7 +32,7 @@ class Registry(Generic[T]):
         self._methods: dict[str, type[T]] = {}
         for value in namespace.values():
             if isinstance(value, type) and issubclass(value, base) and "Params" in vars(value):
-                self._methods[params_name(value.Params)] = value
+                self._methods[params_name(vars(value)["Params"])] = value
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._methods))
@@ -50,7 +50,8 @@ class Registry(Generic[T]):
 
     def build(self, params: Strict, *args: Any, **kwargs: Any) -> T:
         """Return the method that ``params`` configures, constructed with ``params`` and the other arguments."""
-        return self[params_name(type(params))](params, *args, **kwargs)
+        method: Any = self[params_name(type(params))]
+        return method(params, *args, **kwargs)
 
     def union(self, default: str) -> Any:
         """Return the pydantic type of "parameters of one of these methods", told apart by ``name``.

@@ -215,19 +215,20 @@ class Loop:
         elapsed = max(now - began, 1e-9)
         metrics: dict[str, float | int] = {
             "loss": values.pop("loss"),
-            "loss_smoothed": values["loss_smoothed"],
+            "loss/smoothed": values["loss_smoothed"],
             **self.hooks.loss_metrics(values.pop("loss_smoothed")),
-            "tokens": state.tokens,
+            "time/tokens": state.tokens,
             "tokens_per_second": (state.tokens - tokens) / elapsed,
-            "data_wait_share": (self.stream.waited_s - waited) / elapsed,
-            "seconds": self._used().seconds,
+            "time/seconds": self._used().seconds,
+            "time/data_wait_share": (self.stream.waited_s - waited) / elapsed,
+            "gradient/norm": values.pop("gradient_norm"),
             **values,
         }
         if self.log.params.learning_rates:
             rates = self.step.optimizer.learning_rates(multiplier)
             metrics |= {f"learning_rate/{role}": rate for role, rate in rates.items()}
         if state.nonfinite:
-            metrics["nonfinite_steps"] = state.nonfinite
+            metrics["gradient/nonfinite_steps"] = state.nonfinite
         self.log.log(metrics, state.step)
         self._mark = (now, state.tokens, self.stream.waited_s)
 

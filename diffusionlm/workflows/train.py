@@ -7,6 +7,7 @@ tokenizer → rows → network → steps with validation, samples and checkpoint
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -70,6 +71,11 @@ class TrainReport:
         """Return the product of the command: the path of the last checkpoint."""
         return str(self.checkpoint)
 
+    @property
+    def exit_code(self) -> int:
+        """0 for a finished run; 128 + the signal's number for one that a signal stopped, as shells have it."""
+        return 0 if self.outcome.reason == "finished" else 128 + int(signal.Signals[self.outcome.reason])
+
 
 def train(params: TrainParams) -> TrainReport:
     """Train as configured, or go on with a run.
@@ -129,6 +135,7 @@ class _Run:
             discard_newer(self.checkpoints, parts.progress.step)
         self.rows = text.held_out_rows(params.validation.rows) if self.validates else []
         self.byte_lengths = text.tokenizer.byte_lengths()
+        self.sampled = -1  # the last step that was sampled
         self.log: RunLog
 
     @property
@@ -159,7 +166,8 @@ class _Run:
                 say(stopped_words(outcome, last, self.folder))
                 return TrainReport(self.folder, last, outcome, None, None)
             report, baselines = self._final_scores()
-            self._samples(outcome.step)
+            if self.sampled != outcome.step:
+                self._samples(outcome.step)
             log.artifact("checkpoint", last, "model")
         say(final_words(self.folder, report, baselines, state))
         return TrainReport(self.folder, last, outcome, report, baselines)
@@ -267,6 +275,7 @@ class _Run:
             model.compute_dtype = precision
 
     def _samples(self, step: int) -> None:
+        self.sampled = step
         with self._averaged():
             for name, columns, rows in sample_tables(
                 self.parts.model, self.text.tokenizer, self.parts.process, self.params.samples, self.params.generation
