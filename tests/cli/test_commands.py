@@ -156,6 +156,7 @@ class Product:
     """Stands in for what a workflow returns."""
 
     text: str = "the product"
+    exit_code: int = 0
 
     def report(self) -> str:
         return self.text
@@ -200,6 +201,13 @@ def test_one_library_call_and_its_report_on_stdout(verb, called):
     assert (result.exit_code, result.stdout, result.stderr) == (0, "the product\n", "")
     (params,) = called.values()
     assert type(params) is commands()[verb]
+
+
+@pytest.mark.parametrize("code", [130, 143])
+def test_a_stopped_run_ends_with_the_code_of_its_signal(code, called, monkeypatch):
+    monkeypatch.setattr(Product, "exit_code", code)
+    monkeypatch.setattr(Product.__init__, "__defaults__", ("the product", code))
+    assert invoke("train", *needed("train")).exit_code == code
 
 
 def test_train_resumes(called):
