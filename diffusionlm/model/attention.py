@@ -32,8 +32,13 @@ def attention_mask(layout: Layout) -> torch.Tensor | None:
 
 
 def one_document(segments: torch.Tensor) -> bool:
-    """Return whether every row is known to be a single segment; asked on the CPU only, where looking is free."""
-    return segments.device.type == "cpu" and bool((segments == segments[:, :1]).all())
+    """Return whether every row is known to be a single segment; asked on the CPU only, where looking is free.
+
+    Never asked while compiling, where looking at values would break the graph.
+    """
+    if segments.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return bool((segments == segments[:, :1]).all())
 
 
 class Attention(nn.Module):

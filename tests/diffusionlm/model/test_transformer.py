@@ -89,10 +89,10 @@ def test_the_amount_of_padding_never_matters(padding, dtype):
     alone = logits(model, x_t, Layout(segments=ones))
     filler = torch.full((3, padding), 3)
     for where in ("right", "left"):
-        parts = lambda a, b: torch.cat((a, b) if where == "right" else (b, a), 1)  # noqa: B023, E731
-        positions = parts(torch.arange(12).expand(3, 12), filler * 0)
-        layout = Layout(segments=parts(ones, filler * 0), positions=positions)
-        padded = logits(model, parts(x_t, filler), layout)
+        order = [0, 1] if where == "right" else [1, 0]
+        columns = [(x_t, filler), (ones, filler * 0), (torch.arange(12).expand(3, 12), filler * 0)]
+        z, segments, positions = (torch.cat([pair[i] for i in order], 1) for pair in columns)
+        padded = logits(model, z, Layout(segments=segments, positions=positions))
         kept = padded[:, :12] if where == "right" else padded[:, padding:]
         assert torch.allclose(kept.float(), alone.float(), atol=1e-5 if dtype == torch.float32 else 0.15)
 
@@ -275,9 +275,8 @@ def test_compiled_equals_eager(shape):
     for model in (eager, compiled):
         out = model(x_t, TIMES, PACKED, rows)  # pyright: ignore[reportCallIssue]
         out.square().sum().backward()
-        found.append((out, [p.grad for p in eager.parameters()]))
         parameters = dict(model.named_parameters()).values()  # pyright: ignore[reportAttributeAccessIssue]
-        found[-1] = (out, [p.grad for p in parameters])
+        found.append((out, [p.grad for p in parameters]))
     assert torch.allclose(found[0][0], found[1][0], atol=1e-9)
     for one, other in zip(found[0][1], found[1][1], strict=True):
         assert torch.allclose(one, other, atol=1e-8)
