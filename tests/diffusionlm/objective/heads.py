@@ -1,0 +1,42 @@
+"""Networks for tests of objectives: a table of logits, and an exact head that can be bent away from the truth."""
+
+from __future__ import annotations
+
+import torch
+
+from diffusionlm.process import Layout
+from tests.oracle.joint import Joint, OraclePredictor
+
+
+class BentOracle:
+    """The exact head of a joint, its log-probabilities moved by a fixed direction that depends on the whole state.
+
+    Args:
+        joint: The data distribution.
+        bend: How far; 0 is the exact head.
+        seed: Names the direction.
+    """
+
+    def __init__(self, joint: Joint, bend: torch.Tensor, seed: int) -> None:
+        self.joint, self.bend, self.oracle = joint, bend, OraclePredictor(joint)
+        states = (joint.vocabulary + 1) ** joint.length
+        generator = torch.Generator().manual_seed(seed)
+        shape = (states, joint.length, joint.vocabulary)
+        self.direction = torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    def __call__(
+        self, x_t: torch.Tensor, t: torch.Tensor | None, layout: Layout, rows: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return logits as hidden states, (N, K)."""
+        del layout
+        place = (self.joint.vocabulary + 1) ** torch.arange(self.joint.length - 1, -1, -1)
+        bent = (
+            self.oracle.probabilities(x_t, t).log().clamp_min(-60.0) + self.bend * self.direction[(x_t * place).sum(-1)]
+        )
+        flat = bent.reshape(-1, self.joint.vocabulary)
+        return flat if rows is None else flat[rows]
+
+    @property
+    def head_weight(self) -> torch.Tensor:
+        """(K, K) identity."""
+        return torch.eye(self.joint.vocabulary, dtype=torch.float64)

@@ -1,0 +1,48 @@
+"""The shared engine: gathered rows, rounded up without changing the loss."""
+
+import pytest
+import torch
+
+from diffusionlm.objective import CE, engine
+from diffusionlm.objective.ce import CEParams
+from diffusionlm.objective.engine import loss_sum, padded_rows, prepare
+from diffusionlm.process import MaskProcess, Vocabulary
+from diffusionlm.process.mask import MaskParams
+from tests.diffusionlm.model.networks import K, network
+from tests.diffusionlm.process.batches import lay_rows, random_documents
+
+
+def test_small_batches_are_not_rounded_up():
+    chosen = torch.tensor([[True, False], [True, True]])
+    rows, scored = padded_rows(chosen)
+    assert rows.tolist() == [0, 2, 3]
+    assert scored == 3
+
+
+@pytest.mark.parametrize("number", [0, 1, 256, 257])
+def test_large_ones_are_with_repeats_of_the_first(number):
+    chosen = torch.zeros(8, 256, dtype=torch.bool)
+    chosen.view(-1)[5 : 5 + number] = True
+    rows, scored = padded_rows(chosen)
+    assert scored == number
+    assert len(rows) == {0: 0, 1: 256, 256: 256, 257: 512}[number]
+    assert rows[:number].tolist() == list(range(5, 5 + number))
+    assert bool((rows[number:] == 5).all())
+
+
+def test_rounding_up_does_not_change_the_loss_or_its_gradient(monkeypatch):
+    batch = lay_rows([random_documents([9, 5], K), [(2, [1] * 12)]], 16)
+    objective, found = CE(CEParams(), MaskProcess(MaskParams(), Vocabulary.after(K))), []
+    for multiple in (1, 4):  # 4 · 8 rows are as many as the batch has
+        monkeypatch.setattr(engine, "ROW_MULTIPLE", multiple)
+        model = network()
+        part = prepare(objective, batch, 0, 2, torch.arange(2), 2)
+        made = loss_sum(model, part)
+        made.total.backward()
+        found.append((len(part.rows), made, [p.grad for p in model.parameters()]))
+    assert found[0][0] < found[1][0]
+    assert found[1][0] % 4 == 0
+    assert torch.allclose(found[0][1].total, found[1][1].total, atol=1e-12)
+    assert torch.allclose(found[0][1].nll, found[1][1].nll)
+    for one, other in zip(found[0][2], found[1][2], strict=True):
+        assert torch.allclose(one, other, atol=1e-12)
