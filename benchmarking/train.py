@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarking.measure import Quantiles, matmul_ceiling, pair_ratios, step_flops
 from benchmarking.rows import TrainRow, append, check_header, here
-from benchmarking.train_step import build_flowlm, build_rival
+from benchmarking.train_step import build_flowlm, build_rival, check_rival
 from benchmarking.worker import Measured, in_turns
 from diffusionlm.workflows.params import BenchTrainParams
 from diffusionlm.workflows.runtime import DTYPES, choose_device
@@ -43,9 +43,9 @@ class TrainBench:
         """Return the result for people."""
         ours = self.rows[0]
         lines = [
-            f"training step on {ours.device}, {ours.threads} threads, torch {ours.torch}: "
-            f"{ours.layers} × {ours.width}, {ours.heads} heads, context {ours.context}, vocabulary {ours.vocabulary}, batch {ours.batch}, "
-            f"{ours.precision}{', compiled' if ours.compiled else ''}",
+            f"training step on {ours.device}, {ours.threads} threads, torch {ours.torch}: {ours.layers} × "
+            f"{ours.width}, {ours.heads} heads, context {ours.context}, vocabulary {ours.vocabulary}, batch "
+            f"{ours.batch}, {ours.precision}{', compiled' if ours.compiled else ''}",
             f"matmul ceiling {ours.ceiling_gflops:.0f} GFLOP/s; one dense step is {self.dense_gflop:.1f} GFLOP",
             "",
             f"{'':<14}{'tokens/s':>10}{'p20 ms':>9}{'p50 ms':>9}{'p80 ms':>9}{'peak MiB':>10}{'of it':>9}{'GFLOP':>8}"
@@ -84,10 +84,10 @@ def bench_train(params: BenchTrainParams) -> TrainBench:
     device = choose_device(params.device)
     if params.output is not None:
         check_header(params.output, TrainRow)
-    if params.rival:
-        say(f"{OURS} and {RIVAL} in turns: {params.warmup} + {params.repeats} steps each")
     contenders = {OURS: (build_flowlm, (params, str(device)))}
     if params.rival:
+        check_rival(params.model)
+        say(f"{OURS} and {RIVAL} in turns: {params.warmup} + {params.repeats} steps each")
         contenders[RIVAL] = (build_rival, (params, str(device)))
     ceilings = [matmul_ceiling(device, DTYPES[params.precision], params.threads)]
     measured = in_turns(contenders, warmup=params.warmup, repeats=params.repeats, threads=params.threads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from pydantic import Field
 
@@ -12,7 +12,13 @@ from diffusionlm.model.params import TransformerParams
 from diffusionlm.objective import OBJECTIVES
 from diffusionlm.optim import OPTIMIZERS
 from diffusionlm.process import PROCESSES
+from diffusionlm.sampling import SAMPLERS
 from diffusionlm.workflows.command import AnyObjective, AnyOptimizer, AnyProcess, CommandParams, Device, Precision
+
+if TYPE_CHECKING:
+    AnySampler: TypeAlias = Any
+else:
+    AnySampler = SAMPLERS.union("ancestral")
 
 
 class BenchTrainParams(CommandParams):
@@ -70,7 +76,9 @@ class BenchInferParams(CommandParams):
     process: AnyProcess = PROCESSES["mask"].Params()
     """The noising process where there is no checkpoint."""
     generation: GenerationParams = GenerationParams()
-    """Length, steps, sampler, number of samples and how many go together."""
+    """Length, steps, sampler and seed; canvases are timed alone and ``batch_size`` together, ``samples`` is not used."""
+    samplers: tuple[AnySampler, ...] = ()
+    """Samplers to time one after the other; none = ``generation.sampler``."""
     precision: Precision = "fp32"
     """Arithmetic of the network."""
     device: Device = "auto"
@@ -82,7 +90,7 @@ class BenchInferParams(CommandParams):
     repeats: int = Field(default=5, gt=0)
     """Timed rounds; p20, p50 and p80 are over these."""
     output: Path | None = None
-    """CSV file to append the row to; unset = only print it."""
+    """CSV file to append the rows to; unset = only print them."""
 
     def output_folder(self) -> Path | None:
         """Return the folder of the CSV file."""
