@@ -145,21 +145,26 @@ class Loop:
     def run(self, stop: StopRequest) -> Outcome:
         """Train until the budget is used up or a stop is requested; the last step is always saved."""
         state, saved = self.progress, -1
+        validated = state.step  # a run that is resumed at its end is not validated again
         self._began = time.monotonic()
         self._mark = (self._began, state.tokens, self.stream.waited_s)
-        while progress(self.params, self._used()) < 1.0 and not stop:
+        while not self._used_up() and not stop:
             self._one_step()
-            worth_saving = self._due(self.intervals.validate) and self.hooks.validate(state.step)
+            worth_saving = False
+            if self._due(self.intervals.validate) or (self.intervals.validate and self._used_up()):
+                # Before the last save, so that the checkpoint knows whether it is the best one.
+                worth_saving, validated = self.hooks.validate(state.step), state.step
             if self._due(self.intervals.sample):
                 self.hooks.sample(state.step)
             if worth_saving or self._due(self.intervals.save):
                 self.save()
                 saved = state.step
         reason: Literal["finished", "SIGINT", "SIGTERM"] = "finished"
-        if progress(self.params, self._used()) < 1.0:
+        if not self._used_up():
             reason = "SIGINT" if stop.signal_name == "SIGINT" else "SIGTERM"
-        elif self.intervals.validate and state.step % self.intervals.validate:
+        elif self.intervals.validate and validated != state.step:
             self.hooks.validate(state.step)
+            saved = -1
         if saved != state.step:
             self.save()
         return Outcome(reason, state.step)
@@ -247,6 +252,9 @@ class Loop:
 
     def _due(self, interval: int) -> bool:
         return interval > 0 and self.progress.step % interval == 0
+
+    def _used_up(self) -> bool:
+        return progress(self.params, self._used()) >= 1.0
 
     def _used(self) -> Used:
         seconds = self._before + time.monotonic() - self._began

@@ -1,8 +1,8 @@
 """One optimizer step: corrupt every micro-batch, count, accumulate gradients, clip, update, average.
 
 The divisor of the loss is counted over all micro-batches before the first backward pass, so the gradient does not
-depend on how the step is split. Every random draw is a function of (seed, step, document, window, position); torch's own
-generator, which only dropout uses, is seeded anew for each micro-batch. A step therefore needs no random state.
+depend on how the step is split. Every random draw is a function of (seed, step, document, window, position); torch's
+own generator, which only dropout uses, is seeded anew for each micro-batch. A step therefore needs no random state.
 """
 
 from __future__ import annotations

@@ -1,0 +1,222 @@
+"""A killed run that is resumed is the run that was never killed: losses, validation, averages, data order, weights."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffusionlm.checkpoint import load_checkpoint
+from diffusionlm.errors import CheckpointError, ConfigError
+from diffusionlm.workflows.params import TrainParams
+from diffusionlm.workflows.train import train
+from tests.diffusionlm.workflows.runs import STEPS, configuration, run_and_strike, trace, write_text
+
+WAYS = {
+    "plain": {},
+    "accumulated": {"training": {"steps": STEPS, "batch_size": 4, "micro_batch_size": 2, "ema": {"decay": 0.9}}},
+    "muon": {"optimizer": {"name": "muon"}, "data": {"packing": "one_per_row", "prefetch": 0}},
+}
+
+
+def configured(tmp_path: Path, name: str, way: str = "plain", **sections: dict) -> TrainParams:
+    text = tmp_path / "text.txt"
+    if not text.exists():
+        write_text(tmp_path)
+    model = {"dropout": 0.1, "layers": 2, "width": 32, "heads": 2, "context_length": 32}
+    merged: dict[str, dict] = {"model": model, **WAYS[way]}
+    for section, values in sections.items():
+        merged[section] = {**(merged.get(section) or {}), **values}
+    return configuration(text, tmp_path / name, **merged)
+
+
+def resumed(params: TrainParams, resume: str = "auto", **changes: object) -> TrainParams:
+    return params.model_copy(update={"run": params.run.model_copy(update={"resume": resume, **changes})})
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert trace(one) == trace(other)
+    first, second = (load_checkpoint(folder / "checkpoints" / f"step-{STEPS}") for folder in (one, other))
+    for a, b in (
+        (first.weights("model"), second.weights("model")),
+        (first.ema(), second.ema()),
+        (first.optimizer(), second.optimizer()),
+    ):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    assert first.state.cursor == second.state.cursor
+    assert first.state.best == second.state.best
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_killed_and_resumed_equals_unbroken(tmp_path, way):
+    whole, broken = configured(tmp_path, "whole", way), configured(tmp_path, "broken", way)
+    train(whole)
+    # Step 6 lies between two checkpoints (4 and 8): two steps are made again, and so is a validation.
+    struck = run_and_strike(broken, 6)
+    assert struck.returncode == -9, struck.stderr
+    assert len([line for line in trace(tmp_path / "broken") if "loss" in line]) == 6
+    train(resumed(broken))
+    assert_same_run(tmp_path / "whole", tmp_path / "broken")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("place", ["step", "save"])
+def test_killed_at_random_again_and_again(tmp_path, way, place):
+    whole, broken = configured(tmp_path, "whole", way), configured(tmp_path, "broken", way)
+    train(whole)
+    chosen = sorted(random.sample(range(1, STEPS) if place == "step" else [4, 8, 12], 2))
+    for number, step in enumerate(chosen):
+        struck = run_and_strike(resumed(broken) if number else broken, step, place)
+        assert struck.returncode == -9, (chosen, struck.stderr)
+    train(resumed(broken))
+    assert_same_run(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_sigterm_saves_and_resume_completes(tmp_path):
+    whole, stopped = configured(tmp_path, "whole"), configured(tmp_path, "stopped")
+    train(whole)
+    done = run_and_strike(stopped, 6, signal_name="SIGTERM")
+    assert done.returncode == 0, done.stderr
+    # The step in which the signal came is finished first.
+    assert "reason='SIGTERM', step=7" in done.stdout
+    assert f"SIGTERM: stopped after step 7, saved {tmp_path / 'stopped' / 'checkpoints' / 'step-7'}" in done.stderr
+    assert "--resume auto" in done.stderr
+    train(resumed(stopped))
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> TrainParams:
+    """A finished run; tests copy it before they damage it."""
+    folder = tmp_path_factory.mktemp("finished")
+    params = configured(folder, "run", data={"cache": "none"})
+    train(params)
+    return params
+
+
+def copy(finished: TrainParams, tmp_path: Path, name: str = "copy") -> TrainParams:
+    assert finished.run.folder is not None
+    shutil.copytree(finished.run.folder, tmp_path / name)
+    return resumed(finished, folder=tmp_path / name)
+
+
+def damage(path: Path, how: str) -> None:
+    if how == "missing":
+        path.unlink()
+    elif how == "truncated":
+        path.write_bytes(path.read_bytes()[:-10])
+    else:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "flipped"])
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "state.json"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(finished, tmp_path, capsys, how, file):
+    params = copy(finished, tmp_path)
+    folder = tmp_path / "copy"
+    before = trace(folder)
+    damage(folder / "checkpoints" / f"step-{STEPS}" / file, how)
+    train(params)
+    said = [line for line in capsys.readouterr().err.splitlines() if f"step-{STEPS}" in line and file in line]
+    assert len(said) == 1, said
+    assert trace(folder) == before
+    assert load_checkpoint(folder / "checkpoints" / f"step-{STEPS}").state.step == STEPS
+
+
+def test_without_any_good_checkpoint_one_line_says_so(finished, tmp_path):
+    params = copy(finished, tmp_path)
+    for checkpoint in (tmp_path / "copy" / "checkpoints").iterdir():
+        damage(checkpoint / "model.safetensors", "flipped")
+    with pytest.raises(CheckpointError, match="no good checkpoint in") as raised:
+        train(params)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "said"),
+    [
+        ("model", {"width": 64}, r"model\.width = 32, now it is 64"),
+        ("model", {"dropout": 0.5}, r"model\.dropout = 0\.1, now it is 0\.5"),
+        ("run", {"seed": 4}, r"run\.seed = 3, now it is 4"),
+        ("training", {"batch_size": 8}, r"training\.batch_size = 4, now it is 8"),
+    ],
+)
+def test_what_cannot_change_is_refused_in_one_line(finished, tmp_path, section, values, said):
+    params = copy(finished, tmp_path)
+    changed = params.model_copy(update={section: vars(params)[section].model_copy(update=values)})
+    with pytest.raises(CheckpointError, match=said) as raised:
+        train(changed)
+    assert "\n" not in str(raised.value)
+
+
+def test_another_optimizer_or_schedule_is_refused(finished, tmp_path):
+    params = copy(finished, tmp_path)
+    muon = TrainParams.model_validate({**params.model_dump(exclude={"optimizer"}), "optimizer": {"name": "muon"}})
+    with pytest.raises(CheckpointError, match=r"optimizer\.name = adamw, now it is muon"):
+        train(muon)
+    process = {"name": "mask", "schedule": {"name": "cosine"}}
+    cosine = TrainParams.model_validate({**params.model_dump(exclude={"process"}), "process": process})
+    with pytest.raises(CheckpointError, match=r"process\.schedule = .*linear.*, now it is .*cosine"):
+        train(cosine)
+
+
+def test_another_text_is_refused(finished, tmp_path):
+    params = copy(finished, tmp_path)
+    write_text(tmp_path, seed=1)
+    data = params.data.model_copy(
+        update={"source": params.data.source.model_copy(update={"path": str(tmp_path / "text.txt")})}
+    )
+    with pytest.raises(CheckpointError, match=r"was trained with text = .*, now it is .*") as raised:
+        train(params.model_copy(update={"data": data}))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_that_holds_something_is_never_overwritten(finished, tmp_path):
+    params = copy(finished, tmp_path)
+    with pytest.raises(ConfigError, match=r"copy is not empty: it holds a run; add --resume auto to continue it"):
+        train(resumed(params, ""))
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    (strange / "thesis.txt").write_text("years of work")
+    for resume in ("", "auto"):
+        with pytest.raises(ConfigError, match="files that are not a run's"):
+            train(resumed(params, resume, folder=strange))
+    assert [path.name for path in strange.iterdir()] == ["thesis.txt"]
+
+
+def test_a_finished_run_resumes_to_the_same_end(finished, tmp_path):
+    params = copy(finished, tmp_path)
+    before = trace(tmp_path / "copy")
+    report = train(params)
+    assert report.outcome.step == STEPS
+    assert trace(tmp_path / "copy") == before
+
+
+def test_more_steps_go_on_from_the_end(finished, tmp_path):
+    params = copy(finished, tmp_path)
+    longer = params.model_copy(update={"training": params.training.model_copy(update={"steps": STEPS + 3})})
+    assert train(longer).outcome.step == STEPS + 3
+
+
+def test_a_named_checkpoint_starts_another_folder(finished, tmp_path):
+    from_eight = resumed(finished, f"{finished.run.folder}/checkpoints/step-8", folder=tmp_path / "branch")
+    train(from_eight)
+    steps = [line["step"] for line in trace(tmp_path / "branch") if "loss" in line]
+    assert steps == [9, 10, 11, 12]
+    assert finished.run.folder is not None
+    original = [line for line in trace(finished.run.folder) if line["step"] > 8]
+    assert trace(tmp_path / "branch") == original
+
+
+def test_resuming_inside_the_run_forgets_what_came_later(finished, tmp_path):
+    copy(finished, tmp_path)
+    before = trace(tmp_path / "copy")
+    train(resumed(finished, str(tmp_path / "copy" / "checkpoints" / "step-8"), folder=tmp_path / "copy"))
+    assert trace(tmp_path / "copy") == before
