@@ -159,7 +159,9 @@ class _Run:
         with log, stop_on_signals() as stop:
             self.log = log
             self._introduce()
-            outcome = self._loop(tokens_per_step).run(stop)
+            loop = self._loop(tokens_per_step)
+            with self.steps:
+                outcome = loop.run(stop)
             last = self.checkpoints / f"step-{outcome.step}"
             if outcome.reason != "finished":
                 log.close()
@@ -169,7 +171,7 @@ class _Run:
             if self.sampled != outcome.step:
                 self._samples(outcome.step)
             log.artifact("checkpoint", last, "model")
-        say(final_words(self.folder, report, baselines, state))
+        say(final_words(self.folder, report, baselines, state, params.samples))
         return TrainReport(self.folder, last, outcome, report, baselines)
 
     def _introduce(self) -> None:
