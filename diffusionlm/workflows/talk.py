@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
 
 from diffusionlm.evaluation import BaselineReport, LikelihoodReport, baseline_rows, with_error
 from diffusionlm.training.loop import Outcome, Progress
+from diffusionlm.training.params import SamplesParams
 
 
 def say(text: str) -> None:
@@ -24,7 +26,11 @@ def stopped_words(outcome: Outcome, checkpoint: Path, folder: Path) -> str:
 
 
 def final_words(
-    folder: Path, report: LikelihoodReport | None, baselines: BaselineReport | None, progress: Progress
+    folder: Path,
+    report: LikelihoodReport | None,
+    baselines: BaselineReport | None,
+    progress: Progress,
+    samples: SamplesParams,
 ) -> str:
     """Return the closing lines of a finished run: the held-out score, the baselines, and what to try next."""
     lines = [f"\n{progress.step} steps, {progress.tokens / 1e6:.2f} M tokens in {progress.seconds / 60:.1f} minutes"]
@@ -36,11 +42,19 @@ def final_words(
         for name, bits in baseline_rows(baselines):
             gain = 100.0 * (report.bits_per_byte / bits - 1.0)
             lines.append(f"  {name:<14} {bits:.3f} bits per byte; the model is at {gain:+.1f} %")
-    run = shlex.quote(str(folder))
-    lines += [
-        "try next:",
-        f"  flowlm-infer --checkpoint {run} --prompt 'import ' --watch",
-        f"  flowlm-infill --checkpoint {run} 'for i in range(<|hole:4|>):'",
-        f"  flowlm-eval --checkpoint {run}",
-    ]
+    lines += ["try next:", *(f"  {command}" for command in next_commands(folder, samples))]
     return "\n".join(lines)
+
+
+def next_commands(folder: Path, samples: SamplesParams) -> tuple[str, str, str]:
+    """Return three commands that work on a finished run as they stand, in the way that this one was started."""
+    # `uv run` puts the commands on the PATH of its child alone; the variable is how the child can tell.
+    start = "uv run " if "UV_RUN_RECURSION_DEPTH" in os.environ else ""
+    run = shlex.quote(str(folder))
+    prompt = next((text for text in samples.prompts if text.strip()), "The ")
+    text = samples.infill[0] if samples.infill else f"{prompt}<|hole:16|>"
+    return (
+        f"{start}flowlm-infer --checkpoint {run} --prompt {shlex.quote(prompt)} --watch",
+        f"{start}flowlm-infill --checkpoint {run} {shlex.quote(text)}",
+        f"{start}flowlm-eval --checkpoint {run}",
+    )
