@@ -76,7 +76,7 @@ class BenchInferParams(CommandParams):
     process: AnyProcess = PROCESSES["mask"].Params()
     """The noising process where there is no checkpoint."""
     generation: GenerationParams = GenerationParams()
-    """Length, steps, sampler and seed; canvases are timed alone and ``batch_size`` together, ``samples`` is not used."""
+    """Length, steps, sampler, seed; canvases are timed alone and ``batch_size`` together, ``samples`` is not used."""
     samplers: tuple[AnySampler, ...] = ()
     """Samplers to time one after the other; none = ``generation.sampler``."""
     precision: Precision = "fp32"
