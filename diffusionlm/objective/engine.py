@@ -19,7 +19,6 @@ from diffusionlm.process.layout import Layout
 from diffusionlm.process.times import draw_times
 from diffusionlm.rng import Draws
 
-
 ROW_MULTIPLE = 256
 """Scored rows are padded to a multiple of this, in batches large enough for it not to matter."""
 

@@ -30,8 +30,8 @@ class TrainingParams(Strict):
     """Largest global gradient norm; 0 = no clipping."""
     ema: EMAParams = EMAParams()
     """The average of the weights, which is what gets validated, sampled and evaluated; decay = 0 keeps none."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the forward and backward pass; the weights and the optimizer stay in fp32."""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """Arithmetic of the forward and backward pass; weights and optimizer stay in fp32. auto: bf16 where it is fast."""
     compile: bool = False
     """Compile the model with torch.compile."""
     gradient_checkpointing: bool = False

@@ -20,7 +20,7 @@ from diffusionlm.registry import params_name
 from diffusionlm.training.loop import Progress
 from diffusionlm.workflows.corpus import TextData
 from diffusionlm.workflows.params import TrainParams
-from diffusionlm.workflows.runtime import DTYPES
+from diffusionlm.workflows.runtime import training_dtype
 
 
 @dataclass
@@ -53,7 +53,7 @@ def build_parts(params: TrainParams, vocabulary_size: int, device: torch.device)
     vocabulary = Vocabulary.after(vocabulary_size, mask_id)
     process = PROCESSES.build(params.process, vocabulary)
     model = build_model(params.model, vocabulary, params.run.seed).to(device)
-    model.compute_dtype = DTYPES[params.training.precision]
+    model.compute_dtype = training_dtype(params.training.precision, device)
     model.gradient_checkpointing = params.training.gradient_checkpointing
     parameters = dict(model.named_parameters())
     return Parts(

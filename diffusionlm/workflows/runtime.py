@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from typing import Literal
 
 import torch
 
@@ -28,6 +29,19 @@ def choose_device(wanted: Device) -> torch.device:
         there = ", ".join(name for name, is_there in available.items() if is_there)
         raise ConfigError(f'device {wanted!r} is not available here; available: {there}; set device = "auto"')
     return torch.device(wanted)
+
+
+def training_dtype(precision: Literal["auto", "fp32", "bf16"], device: torch.device) -> torch.dtype:
+    """Return the dtype to train in; ``auto`` is bfloat16 where the device multiplies it in hardware."""
+    if precision != "auto":
+        return DTYPES[precision]
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device.type == "cpu" and (
+            torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # no public word for it yet
+        )
+    return torch.bfloat16 if fast else torch.float32
 
 
 def set_threads(threads: int) -> None:

@@ -178,9 +178,10 @@ class _Run:
         store = self.text.loader.store if isinstance(self.text.loader, RowLoader) else None
         size = f"{store.n_bytes / 1e6:.1f} MB, {store.n_tokens / 1e6:.2f} M tokens, " if store is not None else ""
         weights = sum(parameter.numel() for parameter in self.parts.parameters.values())
+        dtype = str(self.parts.model.compute_dtype).removeprefix("torch.")
         self.log.say(
             f"{self.text.corpus.train.describe()}: {size}vocabulary {self.text.tokenizer.vocab_size}; "
-            f"{weights / 1e6:.2f} M weights on {self.device}, {self.params.training.precision}; into {self.folder}"
+            f"{weights / 1e6:.2f} M weights on {self.device}, {dtype}; into {self.folder}"
         )
 
     def _loop(self, tokens_per_step: int) -> Loop:
