@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -64,7 +66,8 @@ def plain_forward(
     """
     p, eps = model.params, model.params.norm_eps
     h = model.embedding[x_t]
-    for block in model.blocks:
+    blocks: Any = model.blocks
+    for block in blocks:
         x = normalised(h, block.attention_norm.weight, eps)
         a = block.attention
         b, t, _ = x.shape

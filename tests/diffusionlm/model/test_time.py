@@ -23,5 +23,6 @@ def test_modulation():
     x, condition = torch.randn(3, 6), torch.randn(3, FEATURES)
     layer.map.weight.data.zero_()
     assert torch.equal(layer(x, condition), x)
+    assert layer.map.bias is not None
     layer.map.bias.data = torch.cat((torch.full((6,), 2.0), torch.full((6,), 5.0)))
     assert torch.allclose(layer(x, condition), x * 3 + 5, atol=1e-6)

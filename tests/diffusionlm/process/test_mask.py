@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from diffusionlm.process import MaskProcess, Vocabulary
+from diffusionlm.process.base import Measure
 from diffusionlm.process.mask import MaskParams
 from tests.diffusionlm.process.batches import draws_of, lay_rows, random_documents
 
@@ -15,7 +16,7 @@ def process(**values) -> MaskProcess:
     return MaskProcess(MaskParams.model_validate(values), VOCABULARY)
 
 
-def corrupt(made: MaskProcess, t: float, step: int = 0, measure="t"):
+def corrupt(made: MaskProcess, t: float, step: int = 0, measure: Measure = "t"):
     times = torch.full(BATCH.x_1.shape, t, dtype=torch.float64)
     return made.corrupt(BATCH.x_1, times, BATCH.editable, BATCH.segments, draws_of(BATCH, step=step), measure)
 
