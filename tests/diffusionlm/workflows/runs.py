@@ -36,7 +36,7 @@ def configuration(text: Path, folder: Path, **sections: Any) -> TrainParams:
         "tokenizer": {"name": "byte"},
         "data": {"source": {"name": "text", "path": str(text)}, "validation_fraction": 0.2, "cache": "none"},
         "model": {"layers": 2, "width": 32, "heads": 2, "context_length": 32},
-        "training": {"steps": STEPS, "batch_size": 4, "ema": {"decay": 0.9}},
+        "training": {"steps": STEPS, "batch_size": 4, "precision": "fp32", "ema": {"decay": 0.9}},
         "lr_schedule": {"name": "cosine", "warmup_steps": 2},
         "validation": {"every": 5, "rows": 4, "final_tokens": 200},
         "checkpoints": {"every": 4},
