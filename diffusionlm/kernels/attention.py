@@ -26,9 +26,7 @@ def reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Ten
 
 class _MatmulAttention(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None
-    ) -> torch.Tensor:
+    def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         batch, heads, length, width = q.shape
         flat = [x.reshape(batch * heads, length, width) for x in (q * width**-0.5, k, v)]
         scores = torch.bmm(flat[0], flat[1].transpose(1, 2))
@@ -54,11 +52,7 @@ class _MatmulAttention(torch.autograd.Function):
 
 def keeps_weights(q: torch.Tensor, k: torch.Tensor) -> bool:
     """Return whether ``attend`` keeps the attention weights: short bfloat16 self-attention on the CPU."""
-    return (
-        q.device.type == "cpu"
-        and q.dtype == torch.bfloat16
-        and q.shape[-2] == k.shape[-2] <= SHORT_ROW
-    )
+    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[-2] == k.shape[-2] <= SHORT_ROW
 
 
 def attend(

@@ -58,8 +58,8 @@ class Block(nn.Module):
             x = self.attention_time(x, condition)
         h = h + self._drop(self.attention(x, rope, mask, causal))
         if rows is not None:
-            h = h.flatten(0, 1)[rows]
-            condition = None if condition is None else condition.flatten(0, 1)[rows]
+            h = h.flatten(0, 1).index_select(0, rows)
+            condition = None if condition is None else condition.flatten(0, 1).index_select(0, rows)
         x = self.feedforward_norm(h)
         if self.feedforward_time is not None and condition is not None:
             x = self.feedforward_time(x, condition)
@@ -111,7 +111,7 @@ class Transformer(nn.Module):
         Returns:
             (N, D) or (B, T, D) in ``compute_dtype``. With ``shift`` = 1 the state for token i is read at i − 1.
         """
-        h = self.embedding[x_t].to(self.compute_dtype)
+        h = nn.functional.embedding(x_t, self.embedding).to(self.compute_dtype)
         positions = layout.positions
         if positions is None:
             positions = torch.arange(x_t.shape[1], device=x_t.device)[None]

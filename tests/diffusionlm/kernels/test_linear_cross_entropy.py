@@ -129,7 +129,7 @@ def test_scoring_without_gradients_forms_none():
 
 
 @pytest.mark.parametrize(
-    ("rows", "classes", "expected"), [(1000, 1 << 21, 64), (1000, 1 << 14, 128), (100, 10, 100), (0, 10, 64)]
+    ("rows", "classes", "expected"), [(1000, 1 << 21, 64), (1000, 1 << 14, 512), (100, 10, 100), (0, 10, 64)]
 )
 def test_rows_of_a_chunk(rows, classes, expected):
     assert chunk_rows(rows, classes) == expected
