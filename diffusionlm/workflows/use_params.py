@@ -21,7 +21,7 @@ class CheckpointParams(CommandParams):
     weights: Literal["ema", "model"] | None = None
     """The averaged weights or those of the last step; unset = the averaged ones where the run kept them."""
     device: Device = "auto"
-    """Where to compute; auto = CUDA, else MPS, else CPU."""
+    """Where to compute; auto = CUDA, else CPU; mps is not supported yet."""
     precision: Precision = "fp32"
     """Arithmetic of the network."""
     threads: int = Field(default=0, ge=0)
