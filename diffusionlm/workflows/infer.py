@@ -89,10 +89,14 @@ def infer(params: InferParams) -> Iterator[Sample]:
 
 
 def _prompts_of(file: str | None) -> list[str]:
-    """Return the prompts of a file: one per line, or the "prompt" of every JSON line; "-" reads lines from stdin."""
+    """Return the prompts of a file: one per line, or the "prompt" of every JSON line; "-" reads lines from stdin.
+
+    A line ends at a line feed, with the carriage return before it where there is one; other characters that Unicode
+    calls line breaks belong to the prompt.
+    """
     if file is None:
         return []
-    lines = read_text(file).splitlines()
+    lines = [line.removesuffix("\r") for line in read_text(file).split("\n")]
     if not file.endswith(".jsonl"):
         return [line for line in lines if line]
     prompts = []
@@ -107,13 +111,14 @@ def _prompts_of(file: str | None) -> list[str]:
 
 
 def read_text(file: str) -> str:
-    """Return the text of a file, or of stdin for "-".
+    """Return the text of a file, or of stdin for "-", to the byte: line ends are kept as they are.
 
     Raises:
         DataError: It cannot be read, or is not UTF-8.
     """
     try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not UTF-8 at byte {error.start}; convert it first") from None
     except OSError as error:
