@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound="CommandParams")
 
+UNUSABLE_PATH = (PermissionError, NotADirectoryError, IsADirectoryError)
+"""What the system says of a path that a user gave wrongly, wherever the path is first used."""
+
 EXIT_FAULT, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
 
 Config = Annotated[
@@ -106,9 +109,11 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             typer.echo("interrupted", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except Exception as error:
-            if not device_full(error):
+            if device_full(error):
+                fail(f"no space left on the device that holds {_full_folder(error)}; free some space and run again")
+            if not isinstance(error, UNUSABLE_PATH) or error.filename is None:
                 raise
-            fail(f"no space left on the device that holds {_full_folder(error)}; free some space and run again")
+            fail(f"cannot use {str(error.filename)!r}: {error.strerror}; check the path and its permissions")
 
     return run
 

@@ -87,3 +87,35 @@ def test_a_traceback_reaches_the_terminal_for_our_faults():
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "our fault" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/root/run"), "Permission denied"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/root/run"), "Not a directory"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "/root/run"), "Is a directory"),
+    ],
+)
+def test_a_path_that_cannot_be_used_is_named(error, reason):
+    result = result_of(error)
+    assert result.exit_code == 2
+    assert result.stderr == f"error: cannot use '/root/run': {reason}; check the path and its permissions\n"
+
+
+def test_a_refusal_without_a_path_is_a_fault():
+    assert result_of(PermissionError(errno.EPERM, "Operation not permitted")).exit_code == 1
+
+
+def test_an_output_folder_below_a_file(tmp_path):
+    from cli import train_tokenizer
+
+    text, file = tmp_path / "text.txt", tmp_path / "file"
+    text.write_text("some text\n")
+    file.write_text("")
+    source = f'source={{name="text",path="{text}"}}'
+    options = ["--set", source, "--set", "tokenizer.name=byte", "--output", str(file / "tokenizer")]
+    result = CliRunner().invoke(train_tokenizer.app, options)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.count("\n") == 1
+    assert str(file) in result.stderr
