@@ -20,7 +20,7 @@ def make_data(
     ] = None,
     print_config: frame.PrintConfig = False,
 ) -> None:
-    """Tokenize a corpus and write it as shards, with the tokenizer beside them."""
+    """Tokenize a corpus and write its two sides, train and validation, as shards with the tokenizer beside them."""
     from diffusionlm.workflows.params import MakeDataParams
 
     flags = [frame.Flag("--output", "output", output)]

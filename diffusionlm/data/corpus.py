@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diffusionlm.data.cache import cache_folder, cached_store
 from diffusionlm.data.documents import Documents
-from diffusionlm.data.params import DataParams
+from diffusionlm.data.params import CorpusParams, DataParams
 from diffusionlm.data.rows import RowLoader
 from diffusionlm.data.sources import SOURCES
 from diffusionlm.data.split import LimitedDocuments, SplitDocuments
@@ -25,7 +25,7 @@ class Corpus:
     validation: Documents | None
 
 
-def open_corpus(params: DataParams) -> Corpus:
+def open_corpus(params: CorpusParams) -> Corpus:
     """Open the source and split off what is held out.
 
     Raises:

@@ -15,8 +15,8 @@ else:
     SourceUnion = SOURCES.union("python-stdlib")
 
 
-class DataParams(Strict):
-    """Which text a run learns from and how it becomes rows."""
+class CorpusParams(Strict):
+    """Which text a run learns from, and what of it is held out."""
 
     source: SourceUnion = SOURCES["python-stdlib"].Params()
     """Where the training text comes from."""
@@ -26,6 +26,13 @@ class DataParams(Strict):
     """Held-out text of its own; then all of ``source`` is training text."""
     validation_documents: int | None = Field(None, ge=1)
     """At most this many held-out documents; needed when they come out of a streamed source."""
+    workers: int = Field(1, ge=1)
+    """Processes that tokenize; the tokens do not depend on it."""
+
+
+class DataParams(CorpusParams):
+    """Which text a run learns from and how it becomes rows."""
+
     packing: Literal["packed", "one_per_row"] = "packed"
     """packed: documents end to end, each piece its own segment. one_per_row: a window of one document in each row."""
     eos_padding_cap: int = Field(16, ge=0)
@@ -36,5 +43,3 @@ class DataParams(Strict):
     """Streamed sources: documents that are shuffled together; 0 keeps their order."""
     cache: str = "auto"
     """Where tokenized text is kept: a folder, "none" (memory), or "auto" ($FLOWLM_CACHE, else ~/.cache/flowlm)."""
-    workers: int = Field(1, ge=1)
-    """Processes that tokenize; the tokens do not depend on it."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from diffusionlm.data import SOURCES
-from diffusionlm.data.params import DataParams
+from diffusionlm.data.params import CorpusParams
 from diffusionlm.tokenizer import TOKENIZERS
 from diffusionlm.workflows.command import AnySource, AnyTokenizer, CommandParams
 
@@ -35,12 +35,12 @@ class MakeDataParams(CommandParams):
 
     command: ClassVar[str] = "make-data"
 
-    data: DataParams = DataParams.model_validate({})
+    data: CorpusParams = CorpusParams.model_validate({})
     """Which text, what is held out, and how many processes tokenize."""
     tokenizer: AnyTokenizer = TOKENIZERS["bpe"].Params()
-    """The tokenizer; name = "files" takes a trained one."""
+    """The tokenizer, trained on the training side alone; name = "files" takes a trained one."""
     output: Path = Path("shards")
-    """Folder for the shards; it must be new or empty."""
+    """Folder for the shards, ``train`` and ``validation`` in it; it must be new or empty."""
     shard_tokens: int = Field(default=100_000_000, gt=0)
     """Most tokens in one shard."""
 

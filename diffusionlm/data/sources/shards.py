@@ -16,6 +16,8 @@ from diffusionlm.params import Strict
 if TYPE_CHECKING:
     from diffusionlm.data.store import TokenStore
 
+TRAIN, VALIDATION = "train", "validation"
+
 
 class ShardsParams(Strict):
     """A folder of token shards, or one that holds a folder ``train`` and perhaps ``validation`` of them."""
@@ -37,9 +39,9 @@ class ShardsSource(Source):
         folder = params.path.expanduser()
         if not folder.is_dir():
             raise DataError(f"shard folder {str(folder)!r} does not exist; make it with flowlm-make-data")
-        two_sides = (folder / "train").is_dir()
-        self.folder = folder / "train" if two_sides else folder
-        self.held_out = folder / "validation" if two_sides and (folder / "validation").is_dir() else None
+        two_sides = (folder / TRAIN).is_dir()
+        self.folder = folder / TRAIN if two_sides else folder
+        self.held_out = folder / VALIDATION if two_sides and (folder / VALIDATION).is_dir() else None
 
     @cached_property
     def _store(self) -> TokenStore:
