@@ -24,6 +24,16 @@ def reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Ten
     )
 
 
+def as_bias(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return a bool mask as 0 and −inf, to be added to the scores; a mask that is one already comes back as it is.
+
+    Adding costs a fraction of filling by a mask on the CPU; made once, it serves every layer.
+    """
+    if mask.dtype != torch.bool:
+        return mask
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, float("-inf"))
+
+
 class _MatmulAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -31,7 +41,7 @@ class _MatmulAttention(torch.autograd.Function):
         flat = [x.reshape(batch * heads, length, width) for x in (q * width**-0.5, k, v)]
         scores = torch.bmm(flat[0], flat[1].transpose(1, 2))
         if mask is not None:
-            scores.view(batch, heads, length, length).masked_fill_(~mask, float("-inf"))
+            scores.view(batch, heads, length, length).add_(as_bias(mask, scores.dtype))
         weights = torch.softmax(scores, dim=-1)
         ctx.save_for_backward(*flat, weights)
         return torch.bmm(weights, flat[2]).view(q.shape)
@@ -64,7 +74,8 @@ def attend(
         q: (B, H, T, d) queries.
         k: (B, H_kv, S, d) keys; H is a multiple of H_kv.
         v: (B, H_kv, S, d) values.
-        mask: Bool, broadcasts to (B, H, T, S), True where a query may see a key; None = everywhere (or causal).
+        mask: Broadcasts to (B, H, T, S). Bool, True where a query may see a key, or such a mask ``as_bias``; None =
+            everywhere (or causal).
         causal: Used only where ``mask`` is None: query i sees keys 0 … i.
     """
     if not keeps_weights(q, k):
@@ -78,7 +89,7 @@ def attend(
         k, v = k.repeat_interleave(repeat, dim=1), v.repeat_interleave(repeat, dim=1)
     if torch.compiler.is_compiling():  # the compiler differentiates the plain formula by itself
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-        scores = scores if mask is None else scores.masked_fill(~mask, float("-inf"))
+        scores = scores if mask is None else scores + as_bias(mask, scores.dtype)
         return torch.softmax(scores, dim=-1) @ v
     result: torch.Tensor = _MatmulAttention.apply(q, k, v, mask)  # type: ignore[assignment]
     return result

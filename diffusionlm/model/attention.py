@@ -68,7 +68,7 @@ class Attention(nn.Module):
         Args:
             x: Normalised states.
             rope: Cosine and sine tables of the positions.
-            mask: (B, 1, T, T) bool or None, from ``attention_mask``; it already contains ``causal``.
+            mask: (B, 1, T, T) or None, from ``attention_mask``, perhaps as a bias; it already contains ``causal``.
             causal: Used only where ``mask`` is None.
         """
         batch, length, _ = x.shape

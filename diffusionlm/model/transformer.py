@@ -1,4 +1,4 @@
-"""The Transformer: pre-norm blocks of attention and feed-forward over a float32-mastered residual stream.
+"""The Transformer: pre-norm blocks of attention and feed-forward over a residual stream in ``compute_dtype``.
 
     h ← embed(x_t);   h ← h + attention(norm h);   h ← h + feedforward(norm h);   logits = head(norm h)
 
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from diffusionlm.kernels.attention import as_bias
 from diffusionlm.model.attention import Attention, attention_mask
 from diffusionlm.model.feedforward import FeedForward
 from diffusionlm.model.linear import Linear
@@ -118,6 +119,8 @@ class Transformer(nn.Module):
         rope = rope_tables(positions, self.params.resolved_head_width, self.params.rope_theta, h.dtype)
         causal = layout.causal or self.params.causal
         mask = attention_mask(layout.with_causal(causal))
+        if mask is not None and mask.device.type == "cpu":
+            mask = as_bias(mask, h.dtype)
         condition = self._condition(t, h.dtype)
         if rows is not None and self.params.shift:
             rows = rows - self.params.shift
