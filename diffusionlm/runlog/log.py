@@ -6,6 +6,7 @@ other ranks hold a log that does nothing, so that no caller asks which rank it i
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -123,15 +124,22 @@ class RunLog:
         for output in self.outputs:
             output.artifact(name, path, type)
 
-    def advance(self, step: int) -> None:
-        """Move the progress bar to ``step`` optimizer steps done; cheap, and reads nothing from a device."""
+    def advance(self, step: int, total: int | None = None) -> None:
+        """Move the progress bar to ``step`` optimizer steps done; cheap, and reads nothing from a device.
+
+        Args:
+            step: Number of optimizer steps done.
+            total: Expected number of steps of the whole run, if it is not the one of before: it may change on the way.
+        """
         for output in self.outputs:
-            output.advance(step)
+            output.advance(step, total)
 
     def say(self, text: str) -> None:
-        """Tell the user something on the console without tearing the progress bar."""
+        """Tell the user something: on the console without tearing its bar, or on stderr if no output talks."""
         for output in self.outputs:
             output.say(text)
+        if not any(output.talks for output in self.outputs):
+            print(text, file=sys.stderr, flush=True)
 
     def truncate(self, step: int) -> None:
         """Forget what was reported after ``step``; a resumed run calls it before anything else."""
@@ -169,6 +177,9 @@ class NullRunLog(RunLog):
         """Do nothing."""
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]], step: int) -> None:
+        """Do nothing."""
+
+    def say(self, text: str) -> None:
         """Do nothing."""
 
     def truncate(self, step: int) -> None:

@@ -6,6 +6,7 @@ is what a checkpoint stores, so a resumed loop continues as if it had never stop
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -53,7 +54,7 @@ class Progress:
         step: Optimizer steps done.
         tokens: Editable tokens trained on.
         seconds: Seconds of training, over all sessions of the run, validation and saving included.
-        smoothed_loss: Exponential average of the loss; None before the first step.
+        smoothed_loss: Exponential average of the loss; None before the first finite one.
         nonfinite: Steps whose gradient was not finite.
         nonfinite_in_a_row: The latest of them without a good one between.
     """
@@ -148,9 +149,11 @@ class Loop:
         validated = state.step  # a run that is resumed at its end is not validated again
         self._began = time.monotonic()
         self._mark = (self._began, state.tokens, self.stream.waited_s)
+        self.log.advance(state.step, self._total())
         while not self._used_up() and not stop:
             self._one_step()
             worth_saving = False
+            paused = time.monotonic()
             if self._due(self.intervals.validate) or (self.intervals.validate and self._used_up()):
                 # Before the last save, so that the checkpoint knows whether it is the best one.
                 worth_saving, validated = self.hooks.validate(state.step), state.step
@@ -159,6 +162,7 @@ class Loop:
             if worth_saving or self._due(self.intervals.save):
                 self.save()
                 saved = state.step
+            self._leave_out(time.monotonic() - paused)
         reason: Literal["finished", "SIGINT", "SIGTERM"] = "finished"
         if not self._used_up():
             reason = "SIGINT" if stop.signal_name == "SIGINT" else "SIGTERM"
@@ -184,22 +188,22 @@ class Loop:
         state.step += 1
         state.tokens += result.tokens
         self._smooth(result)
-        if not result.applied:
-            self._not_finite()
-        elif self.step.device.type == "cpu":
+        if result.applied:
             state.nonfinite_in_a_row = 0
+        else:
+            self._not_finite()
+        self.log.advance(state.step, self._total())
         if logged:
             self._report(result, multiplier)
-        self.log.advance(state.step)
 
     def _smooth(self, result: StepResult) -> None:
-        loss = result.loss.detach().double() if result.loss.device.type != "mps" else result.loss.detach()
+        loss = result.loss.detach().double()
         if self._smoothed is None:
             start = self.progress.smoothed_loss
-            self._smoothed = loss if start is None else torch.full_like(loss, start)
-            if start is None:
-                return
+            self._smoothed = torch.full_like(loss, math.nan if start is None else start)
         moved = SMOOTHING * self._smoothed + (1.0 - SMOOTHING) * loss
+        # The first finite loss begins the average; one that is not finite leaves it alone.
+        moved = torch.where(torch.isfinite(self._smoothed), moved, loss)
         self._smoothed = torch.where(torch.isfinite(loss), moved, self._smoothed)
 
     def _report(self, result: StepResult, multiplier: float) -> None:
@@ -210,12 +214,9 @@ class Loop:
                 "loss": result.loss,
                 "loss_smoothed": self._smoothed,
                 "gradient_norm": result.gradient.norm,
-                "finite": result.gradient.finite,
                 **result.norms,
             }
         )
-        if not values.pop("finite") and self.step.device.type != "cpu":
-            self._not_finite()
         began, tokens, waited = self._mark
         elapsed = max(now - began, 1e-9)
         metrics: dict[str, float | int] = {
@@ -253,6 +254,17 @@ class Loop:
     def _due(self, interval: int) -> bool:
         return interval > 0 and self.progress.step % interval == 0
 
+    def _leave_out(self, seconds: float) -> None:
+        """Take time that was not spent on steps out of the speed that is logged next."""
+        began, tokens, waited = self._mark
+        self._mark = (began + seconds, tokens, waited)
+
+    def _total(self) -> int:
+        """Return the run's length in steps as far as it is known; where it is extrapolated, it changes on the way."""
+        if self._used_up():
+            return self.progress.step
+        return expected_steps(self.params, self._used(), self.tokens_per_step)
+
     def _used_up(self) -> bool:
         return progress(self.params, self._used()) >= 1.0
 
@@ -263,4 +275,5 @@ class Loop:
     def _settle(self) -> None:
         self.progress.seconds = self._used().seconds
         if self._smoothed is not None:
-            self.progress.smoothed_loss = float(self._smoothed)
+            smoothed = float(self._smoothed)
+            self.progress.smoothed_loss = smoothed if math.isfinite(smoothed) else None

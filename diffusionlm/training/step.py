@@ -30,7 +30,7 @@ class StepResult:
         loss: 0-dim, the step's loss in nats per the objective's denominator.
         gradient: Norm before clipping, and whether it was finite.
         tokens: Editable tokens of the step, counted on the host.
-        applied: Whether the weights moved; False only on the CPU, where looking costs nothing.
+        applied: Whether the gradient was finite; if not, weights, optimizer and average are as they were.
         norms: Layer norms, if this step measures them.
     """
 
@@ -89,7 +89,7 @@ class TrainStep:
             denominator = torch.stack([part.denominator for part in prepared]).sum().clamp_min(1)
         if probe is not None:
             probe.begin()
-        loss = torch.zeros((), dtype=torch.float64 if self.device.type != "mps" else torch.float32, device=self.device)
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
         for index, part in enumerate(prepared):
             seed_torch(self.seed, "dropout", step, index, self.rank)
             with self._mark("forward"):
@@ -100,8 +100,9 @@ class TrainStep:
         norms = {} if probe is None else probe.end()
         with self._mark("optimizer"):
             gradient = clip_gradients(self.parameters.values(), self.clip_norm)
-            # Elsewhere than on the CPU, reading the flag would make the host wait: there the zeroed gradients say it.
-            applied = self.device.type != "cpu" or bool(gradient.finite)
+            # The host waits for this flag, as it does for the number of scored rows. Zeroed gradients alone would not
+            # do: momentum and weight decay move the weights without any.
+            applied = bool(gradient.finite)
             if applied:
                 self.optimizer.step(lr_multiplier)
                 if self.ema is not None:

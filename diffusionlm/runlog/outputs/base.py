@@ -37,6 +37,8 @@ class Output(ABC):
     """Base of the outputs. Nothing is opened before the first value arrives."""
 
     Params: ClassVar[type[Strict]]
+    talks: ClassVar[bool] = False
+    """Whether ``say`` reaches a person."""
 
     @abstractmethod
     def log(self, metrics: Mapping[str, Scalar], step: int) -> None:
@@ -49,8 +51,8 @@ class Output(ABC):
     def artifact(self, name: str, path: Path, kind: str) -> None:  # noqa: B027  not every output can hold files
         """Take a file or folder worth keeping with the run."""
 
-    def advance(self, step: int) -> None:  # noqa: B027  only a progress bar cares
-        """Learn that ``step`` optimizer steps are done; called at every step, so it must be cheap."""
+    def advance(self, step: int, total: int | None = None) -> None:  # noqa: B027  only a progress bar cares
+        """Learn that ``step`` of now ``total`` expected steps are done; called at every step, so it must be cheap."""
 
     def say(self, text: str) -> None:  # noqa: B027  only a console talks
         """Tell the user something."""

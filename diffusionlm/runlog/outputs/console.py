@@ -40,6 +40,7 @@ class Console(Output):
     """Loss, bits per byte, tokens/s and the time left, on stderr; stdout stays free for the product."""
 
     Params = ConsoleParams
+    talks = True
 
     def __init__(self, params: ConsoleParams, context: RunContext, stream: TextIO | None = None) -> None:
         self.params = params
@@ -74,10 +75,14 @@ class Console(Output):
                 text = " ".join(str(value).split())
                 self.say(f"    {column}: {text if len(text) <= WIDTH_OF_CELL else text[:WIDTH_OF_CELL] + '…'}")
 
-    def advance(self, step: int) -> None:
-        """Move the bar."""
-        self._start(step - 1)
+    def advance(self, step: int, total: int | None = None) -> None:
+        """Move the bar; ``total`` is what the run's length is now expected to be."""
+        if total is not None:
+            self.total = total
+        self._start(step)
         if self._progress is not None:
+            # Not through update(), which forgets the measured speed, and with it the time left, at each new total.
+            self._progress.tasks[0].total = self.total or None
             self._progress.update(self._progress.task_ids[0], completed=step)
 
     def say(self, text: str) -> None:

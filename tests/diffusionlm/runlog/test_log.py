@@ -114,3 +114,10 @@ def test_reading_the_parameters_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() in ("", "[]"), done.stderr
+
+
+def test_what_is_said_reaches_stderr_without_any_output(tmp_path, capsys):
+    with open_run_log(RunLogParams(outputs=()), tmp_path) as log:
+        log.say("step 3: the gradient is not finite")
+    open_run_log(RunLogParams(outputs=()), tmp_path, rank=1).say("not twice")
+    assert capsys.readouterr() == ("", "step 3: the gradient is not finite\n")

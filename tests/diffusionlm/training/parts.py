@@ -23,10 +23,15 @@ BATCH = lay_rows([[document] for document in random_documents([9, 12, 5, 7], K)]
 
 
 def make_step(
-    model: Transformer | None = None, objective: str = "nelbo", ema: bool = True, rank: int = 0, world: int = 1
+    model: Transformer | None = None,
+    objective: str = "nelbo",
+    ema: bool = True,
+    rank: int = 0,
+    world: int = 1,
+    device: str = "cpu",
 ) -> TrainStep:
     """Return one optimizer step over a small float64 network."""
-    model = network().train() if model is None else model
+    model = (network().train() if model is None else model).to(device)
     parameters = dict(model.named_parameters())
     process = MaskProcess(MaskParams(), VOCABULARY)
     return TrainStep(
@@ -37,7 +42,7 @@ def make_step(
         EMA(EMAParams(decay=0.9), parameters) if ema else None,
         clip_norm=1.0,
         seed=0,
-        device=torch.device("cpu"),
+        device=torch.device(device),
         rank=rank,
         world=world,
     )

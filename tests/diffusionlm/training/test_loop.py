@@ -11,6 +11,7 @@ import pytest
 
 from diffusionlm.optim import Constant
 from diffusionlm.optim.schedule import ConstantParams
+from diffusionlm.runlog import RunLog
 from diffusionlm.training.loop import SMOOTHING, Hooks, Intervals, Loop, NonFiniteLossError, Progress
 from diffusionlm.training.params import TrainingParams
 from diffusionlm.training.signals import StopRequest
@@ -23,12 +24,16 @@ NEVER = Intervals(validate=0, sample=0, save=0, log=1)
 class Recorder:
     """Hooks that remember what was asked of them; ``worth`` are the validations worth a checkpoint."""
 
-    def __init__(self, worth: tuple[int, ...] = (), stop: StopRequest | None = None, stop_at: int = -1) -> None:
+    def __init__(
+        self, worth: tuple[int, ...] = (), stop: StopRequest | None = None, stop_at: int = -1, takes: float = 0.0
+    ) -> None:
+        self.takes = takes
         self.calls: list[tuple[str, int]] = []
         self.worth, self.stop, self.stop_at = worth, stop, stop_at
 
     def validate(self, step: int) -> bool:
         self.calls.append(("validate", step))
+        time.sleep(self.takes)
         return step in self.worth
 
     def sample(self, step: int) -> None:
@@ -205,3 +210,59 @@ def test_the_guard_stops_after_too_many_in_a_row(tmp_path):
     step = poisoned({1, 2, 4, 5, 6})
     with pytest.raises(NonFiniteLossError, match=r"^3 steps in a row had no finite gradient, up to step 7"):
         make_loop(tmp_path, NEVER, Recorder(), step, nonfinite_limit=3).run(StopRequest())
+
+
+def test_the_guard_speaks_without_any_output(tmp_path, capsys):
+    make_loop(tmp_path, Intervals(0, 0, 0, log=5), Recorder(), poisoned({2})).run(StopRequest())
+    assert capsys.readouterr().err == "step 3: the gradient is not finite; the weights stay as they are\n"
+
+
+def lossless(steps: set[int]) -> TrainStep:
+    """Return a step whose loss, and with it the gradient, is not a number at some steps."""
+    step = make_step()
+    original = TrainStep.__call__
+
+    class Lossless(TrainStep):
+        def __call__(self, batches, step, lr_multiplier, probe=None):
+            result = original(self, batches, step, lr_multiplier, probe)
+            return replace(result, loss=result.loss * float("nan")) if step in steps else result
+
+    step.__class__ = Lossless
+    return step
+
+
+def test_the_smoothed_loss_begins_at_the_first_finite_one(tmp_path):
+    progress = Progress()
+    make_loop(tmp_path, NEVER, Recorder(), lossless({0, 1, 4}), progress=progress).run(StopRequest())
+    lines = logged(tmp_path)
+    assert [line["loss"] is None for line in lines] == [n in (0, 1, 4) for n in range(10)]
+    assert lines[1]["loss/smoothed"] is None
+    assert lines[2]["loss/smoothed"] == pytest.approx(lines[2]["loss"])
+    assert lines[4]["loss/smoothed"] == pytest.approx(lines[3]["loss/smoothed"])
+    assert progress.smoothed_loss == pytest.approx(lines[-1]["loss/smoothed"])
+
+
+def test_a_run_without_any_finite_loss_has_no_smoothed_one(tmp_path):
+    progress = Progress()
+    make_loop(tmp_path, NEVER, Recorder(), lossless(set(range(10))), progress=progress).run(StopRequest())
+    assert progress.smoothed_loss is None
+
+
+def test_the_speed_leaves_out_validation(tmp_path):
+    recorder = Recorder(takes=0.3)
+    make_loop(tmp_path, Intervals(validate=4, sample=0, save=0, log=1), recorder).run(StopRequest())
+    lines = {line["step"]: line for line in logged(tmp_path)}
+    # Step 5 follows a validation of 0.3 s, in which its tokens would be fewer than 33 / 0.3 a second.
+    assert lines[5]["tokens_per_second"] > 33 / 0.3
+    assert lines[5]["time/seconds"] - lines[4]["time/seconds"] > 0.3
+
+
+@pytest.mark.parametrize("budget", [{}, {"steps": None, "tokens": 320}, {"steps": None, "minutes": 0.005}])
+def test_the_expected_length_is_told_at_every_step(tmp_path, budget, monkeypatch):
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(RunLog, "advance", lambda self, step, total=None: told.append((step, total)))
+    outcome = make_loop(tmp_path, NEVER, Recorder(), **budget).run(StopRequest())
+    assert [step for step, _ in told] == list(range(outcome.step + 1))
+    assert all(total >= step for step, total in told)
+    if "minutes" not in budget:
+        assert [total for _, total in told[1:]] == [10] * 10

@@ -12,6 +12,8 @@ from tests.diffusionlm.model.networks import network
 from tests.diffusionlm.process.batches import lay_rows
 from tests.diffusionlm.training.parts import BATCH, make_step, weights
 
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("sizes", [(2, 2), (1, 1, 1, 1), (3, 1)])
@@ -65,9 +67,10 @@ def test_a_step_is_a_function_of_its_number():
     assert results[0][0] != results[0][1]
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
-def test_a_gradient_that_is_not_finite_leaves_everything_alone(poison):
-    step = make_step()
+def test_a_gradient_that_is_not_finite_leaves_everything_alone(poison, device):
+    step = make_step(device=device)
     step([BATCH], 0, 1.0)
     before, average = weights(step), {n: t.clone() for n, t in step.ema.state_tensors().items()}  # type: ignore[union-attr]
     state = {n: t.clone() for n, t in step.optimizer.state_tensors().items()}

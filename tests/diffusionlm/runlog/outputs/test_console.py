@@ -94,7 +94,7 @@ def test_the_time_left_after_a_resume_counts_only_new_steps(tmp_path, monkeypatc
     monkeypatch.setattr("diffusionlm.runlog.outputs.console.time.monotonic", lambda: now[0])
     stream = io.StringIO()
     console = Console(ConsoleParams(seconds_between_lines=0), RunContext(tmp_path, total_steps=1000), stream)
-    console.advance(901)  # resumed from step 900
+    console.advance(900)  # resumed from step 900
     now[0] += 10
     console.log({"loss": 1.0}, 910)
     assert stream.getvalue() == "step 910/1,000  loss 1.000  elapsed 0:10  ETA 1:30\n".replace("1,000", "1000")
@@ -105,3 +105,41 @@ def test_numbers_and_times_are_short():
         "a 1.234e-05  b 1e+12  c 4,568  d 12,345  e x  f True  g None"
     )
     assert [clock(seconds) for seconds in (0, 59.9, 61, 3600, 36061)] == ["0:00", "0:59", "1:01", "1:00:00", "10:01:01"]
+
+
+@pytest.mark.parametrize("bar", [False, True])
+def test_the_length_may_be_learnt_on_the_way(tmp_path, monkeypatch, bar):
+    """A budget in minutes or tokens: no length at the start, then estimates; the time left follows the last one."""
+    monkeypatch.setenv("COLUMNS", "100")
+    now = [100.0]
+    monkeypatch.setattr("diffusionlm.runlog.outputs.console.time.monotonic", lambda: now[0])
+    stream = Terminal() if bar else io.StringIO()
+    console = Console(ConsoleParams(seconds_between_lines=0), RunContext(tmp_path), stream)
+    if bar:
+        monkeypatch.setattr("diffusionlm.runlog.outputs.console._make_progress", with_clock(now))
+    console.advance(0, 1000)
+    for step in range(1, 11):
+        now[0] += 1.0
+        console.advance(step, 400 + step % 2)
+        console.log({"loss": 1.0}, step)
+    console.close()
+    if bar:
+        seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).replace("\r", "\n")
+        last = [line for line in seen.splitlines() if "10/400" in line][-1]
+        assert "ETA 0:06:30" in last, last
+    else:
+        assert stream.getvalue().splitlines()[-1] == "step 10/400  loss 1.000  elapsed 0:10  ETA 6:30"
+
+
+def with_clock(now: list[float]):
+    """Return the maker of the bar with a clock that the test moves."""
+    from diffusionlm.runlog.outputs import console
+
+    make = console._make_progress
+
+    def made(stream):
+        progress = make(stream)
+        progress.get_time = lambda: now[0]
+        return progress
+
+    return made
