@@ -1,7 +1,7 @@
 """A likelihood report as a table for people and as one line of JSON for programs.
 
-The table goes to stderr and ends in the one sentence that says what the number is and is not; the JSON line goes to
-stdout and holds every field of the report and of the baselines.
+Both are products of a command and go to stdout. The table ends in the one sentence that says what the number is and is
+not; the JSON line holds every field of the report and of the baselines.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def reading(report: LikelihoodReport) -> str:
         error = f"± is one standard error {_UNIT[report.error_unit]}"
     slack = "" if report.bound == "tight" else ", a loose one: not comparable with a tight bound"
     return (
-        f"An upper bound on the negative log-likelihood{slack}, averaged over {report.draws} noise levels per window; "
-        f"{error}."
+        f"An upper bound on the negative log-likelihood given the window lengths{slack}, averaged over {report.draws} "
+        f"noise levels per window; {error}."
     )
 
 
@@ -75,7 +75,7 @@ def to_table(report: LikelihoodReport, baselines: BaselineReport | None = None) 
     table.add_row("bits per token", with_error(report.bits_per_token, report.bits_per_token_error))
     table.add_row("nats per token", with_error(report.nats_per_token, report.nats_per_token_error))
     if report.noise_error is not None:
-        table.add_row("  error from the noise alone", f"± {report.noise_error:.4f}")
+        table.add_row("  nats per token, error from the noise alone", f"± {report.noise_error:.4f}")
     if baselines is not None:
         table.add_section()
         for name, bits in baseline_rows(baselines):

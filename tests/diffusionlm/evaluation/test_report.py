@@ -66,7 +66,8 @@ def test_the_table_shows_values_errors_and_gains():
     rows = {line.split("bits per byte")[0].strip(" │"): line for line in text.splitlines() if "," in line}
     assert "-34.8 %" in rows["byte unigram,"]
     assert "-14.3 %" in rows["byte bigram,"]
-    assert "upper bound on the negative log-likelihood" in " ".join(text.split())
+    assert "upper bound on the negative log-likelihood given the window lengths" in " ".join(text.split())
+    assert "nats per token, error from the noise alone" in text
 
 
 def test_the_table_does_without_baselines_and_errors():
