@@ -81,7 +81,8 @@ class Draws:
 
     def words(self, stream: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return four (B, T) int64 tensors of 32-bit words from the named stream."""
-        step = torch.tensor(self.step, dtype=torch.int64, device=self.position.device)
+        # Filled on the device: torch.tensor would copy from the host and wait for it.
+        step = torch.full((), self.step, dtype=torch.int64, device=self.position.device)
         return philox(key(self.seed, stream), self.position, self.window, self.document, step)
 
     def uniform(self, stream: str) -> torch.Tensor:

@@ -26,11 +26,11 @@ from diffusionlm.data.batch import Batch
 from diffusionlm.errors import DataError, PairingError
 from diffusionlm.evaluation.summary import Estimator, LikelihoodReport, WindowScores, summarise
 from diffusionlm.kernels.linear_cross_entropy import linear_cross_entropy
-from diffusionlm.objective.engine import Network, padded_rows
+from diffusionlm.objective.engine import Network, gather_scored
 from diffusionlm.process import Layout, Process
+from diffusionlm.process.times import GOLDEN
 from diffusionlm.rng import Draws, key, scalar_uniform
 
-PHI = (math.sqrt(5.0) - 1.0) / 2.0
 PSI = math.sqrt(2.0) - 1.0
 LARGEST_KAPPA = 1.0 - 1e-9
 """Beyond it a weight 1/(1 − κ) would be all rounding; the share of the integral left out is below 1e-9."""
@@ -143,7 +143,7 @@ def _scoring_process(process: Process, estimator: Estimator) -> Process:
 def noise_levels(batch: Batch, draw: int, draws: int, seed: int) -> torch.Tensor:
     """Return (B, T) float64 levels k ∈ [0, 1) of one draw, constant over a window; see the module's docstring."""
     u = scalar_uniform(seed, "evaluation/times", 0)
-    return (u + batch.document.double() * PHI + batch.window.double() * PSI + draw / draws) % 1.0
+    return (u + batch.document.double() * GOLDEN + batch.window.double() * PSI + draw / draws) % 1.0
 
 
 def _score_batch(
@@ -170,9 +170,7 @@ def _score_batch(
         t = process.schedule.inverse(noise_levels(batch, draw, draws, seed).clamp(max=LARGEST_KAPPA))
         noise = Draws(key(seed, "evaluation"), draw, batch.document, batch.window, batch.positions)
         corrupted = process.corrupt(batch.x_1, t, editable, batch.segments, noise, measure="kappa")
-        rows, noised = padded_rows(corrupted.noised)
-        weight = corrupted.weight.flatten()[rows]
-        weight[noised:] = 0.0
+        rows, weight, _ = gather_scored(corrupted.noised, corrupted.weight)
         hidden = model(corrupted.x_t, corrupted.t, Layout(batch.segments, batch.positions), rows)
         _, nll = linear_cross_entropy(hidden, model.head_weight, batch.x_1.flatten()[rows], weight)
         nats.append(total(weight * nll.double(), group[rows]))

@@ -62,7 +62,7 @@ class Prepared:
     Attributes:
         corrupted: The noisy states.
         layout: Segments (after cropping) and positions.
-        rows: (N,) int64 flat indices of the scored positions, then repeats of the first one (see ``padded_rows``).
+        rows: (N,) int64 flat indices of the scored positions, then repeats of the first one (see ``gather_scored``).
         target: (N,) int64 clean tokens there.
         weight: (N,) float64 weights there; 0 at the repeats.
         scored: How many of the N are scored.
@@ -109,9 +109,7 @@ def prepare(
     t = objective.clock(draw_times(objective.params.times, seed, step, rows_of_step, global_rows, segments))
     editable = (segments > 0) & ~batch.frozen
     corrupted = objective.process.corrupt(batch.x_1, t, editable, segments, draws)
-    rows, scored = padded_rows(objective.scored(corrupted))
-    weight = objective.weight(corrupted).flatten()[rows]
-    weight[scored:] = 0.0
+    rows, weight, scored = gather_scored(objective.scored(corrupted), objective.weight(corrupted))
     return Prepared(
         corrupted=corrupted,
         layout=Layout(segments=segments, positions=batch.positions),
@@ -130,16 +128,23 @@ def loss_sum(model: Network, prepared: Prepared) -> LossSum:
     return LossSum(total=total, nll=nll[: prepared.scored])
 
 
-def padded_rows(chosen: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """Return the flat indices of the chosen positions, padded to a round number, and how many there are.
+def gather_scored(chosen: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Return the flat indices and weights of the chosen positions, padded to a round number, and how many are chosen.
 
     The number of noised positions differs from batch to batch, and matmul libraries compile and keep a kernel for every
-    shape that they meet (oneDNN: milliseconds and 256 KiB each). Rounded up, with the first position repeated, a run
-    meets a handful of shapes. Callers give the repeats weight 0.
+    shape that they meet (oneDNN: milliseconds and 256 KiB each). Rounded up, with the first position repeated at weight
+    0, a run meets a handful of shapes.
 
     Args:
         chosen: (B, T) bool.
+        weight: (B, T), the weight of each chosen position.
+
+    Returns:
+        (N,) int64 indices, (N,) weights, and how many of the N are chosen.
     """
     rows = chosen.flatten().nonzero().squeeze(1)
     multiple = ROW_MULTIPLE if chosen.numel() >= 8 * ROW_MULTIPLE else 1
-    return torch.cat((rows, rows[:1].expand(-len(rows) % multiple))), len(rows)
+    padded = torch.cat((rows, rows[:1].expand(-len(rows) % multiple)))
+    weights = weight.flatten()[padded]
+    weights[len(rows) :] = 0.0
+    return padded, weights, len(rows)

@@ -30,10 +30,13 @@ def bernoulli(noise_probability: torch.Tensor, editable: torch.Tensor, draws: Dr
 
 def document_counts(editable: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
     """Return (B, T) int64: at each position, how many editable positions its segment has in the row."""
-    per_segment = torch.zeros(
-        (segments.shape[0], segments.shape[1] + 1), dtype=torch.int64, device=segments.device
-    ).scatter_add_(1, segments, editable.long())
-    return per_segment.gather(1, segments)
+    return _segment_counts(editable, segments).gather(1, segments)
+
+
+def _segment_counts(editable: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+    """Return (B, T + 1) int64: editable positions of segment 0 … T of each row."""
+    zeros = torch.zeros((segments.shape[0], segments.shape[1] + 1), dtype=torch.int64, device=segments.device)
+    return zeros.scatter_add_(1, segments, editable.long())
 
 
 def exact_count(
@@ -51,7 +54,8 @@ def exact_count(
         (B, T) bool, the positions to noise, and (B, T) int64, n at every position (0 where a document has nothing to
         noise).
     """
-    length = document_counts(editable, segments)
+    counts = _segment_counts(editable, segments)
+    length = counts.gather(1, segments)
     n = torch.minimum(1 + (length * u).long(), length)
     # Sorting by (segment, draw) groups the editable positions of each document in random order; a position's place in
     # its group is its place in the row less the editable positions of earlier segments.
@@ -60,8 +64,5 @@ def exact_count(
     place = torch.empty_like(order).scatter_(
         1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
     )
-    counts = torch.zeros(
-        (segments.shape[0], segments.shape[1] + 1), dtype=torch.int64, device=segments.device
-    ).scatter_add_(1, segments, editable.long())
     earlier = (counts.cumsum(1) - counts).gather(1, segments)
     return editable & (place - earlier < n), n

@@ -18,6 +18,7 @@ from diffusionlm.params import Strict
 from diffusionlm.rng import scalar_uniform
 
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+"""The irrational whose multiples mod 1 stay the most evenly spread."""
 
 
 class TimesParams(Strict):

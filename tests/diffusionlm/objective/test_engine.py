@@ -5,7 +5,7 @@ import torch
 
 from diffusionlm.objective import CE, engine
 from diffusionlm.objective.ce import CEParams
-from diffusionlm.objective.engine import loss_sum, padded_rows, prepare
+from diffusionlm.objective.engine import gather_scored, loss_sum, prepare
 from diffusionlm.process import MaskProcess, Vocabulary
 from diffusionlm.process.mask import MaskParams
 from tests.diffusionlm.model.networks import K, network
@@ -14,8 +14,9 @@ from tests.diffusionlm.process.batches import lay_rows, random_documents
 
 def test_small_batches_are_not_rounded_up():
     chosen = torch.tensor([[True, False], [True, True]])
-    rows, scored = padded_rows(chosen)
+    rows, weight, scored = gather_scored(chosen, torch.tensor([[0.5, 9.0], [1.5, 2.5]]))
     assert rows.tolist() == [0, 2, 3]
+    assert weight.tolist() == [0.5, 1.5, 2.5]
     assert scored == 3
 
 
@@ -23,8 +24,9 @@ def test_small_batches_are_not_rounded_up():
 def test_large_ones_are_with_repeats_of_the_first(number):
     chosen = torch.zeros(8, 256, dtype=torch.bool)
     chosen.view(-1)[5 : 5 + number] = True
-    rows, scored = padded_rows(chosen)
+    rows, weight, scored = gather_scored(chosen, torch.full(chosen.shape, 3.0))
     assert scored == number
+    assert weight.tolist() == [3.0] * number + [0.0] * (len(rows) - number)
     assert len(rows) == {0: 0, 1: 256, 256: 256, 257: 512}[number]
     assert rows[:number].tolist() == list(range(5, 5 + number))
     assert bool((rows[number:] == 5).all())
