@@ -1,6 +1,7 @@
 """The mask bound equals the entropy with an exact head, for every schedule, in both forms (docs/MATH.md §1, §6)."""
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from diffusionlm.data.batch import Batch
 from diffusionlm.evaluation.likelihood import likelihood, score_windows
 from diffusionlm.objective import OBJECTIVES
+from diffusionlm.objective.engine import loss_sum, prepare
 from diffusionlm.process import PROCESSES, MaskProcess, Vocabulary
 from diffusionlm.rng import Draws
 from tests.oracle.joint import (
@@ -59,29 +61,60 @@ def test_exact_count_bound_is_the_entropy(joint):
     assert exact_count_bound(joint) == pytest.approx(joint.entropy(), abs=1e-9)
 
 
+def noised_rows(process: MaskProcess, t: torch.Tensor, measure: Literal["t", "kappa"], repeats: int, length: int):
+    """Return what corrupt() makes of ``repeats`` rows at each time: masks as numbers (Q, R), weights, probabilities."""
+    shape = (len(t) * repeats, length)
+    row = torch.arange(shape[0])[:, None].expand(shape)
+    x, everywhere = torch.zeros(shape, dtype=torch.int64), torch.ones(shape, dtype=torch.bool)
+    draws = Draws(0, 0, row, x, torch.arange(length).expand(shape))
+    times = t.repeat_interleave(repeats)[:, None].expand(shape)
+    out = process.corrupt(x, times, everywhere, x + 1, draws, measure=measure)
+    assert bool((out.x_t == process.vocabulary.mask_id).eq(out.noised).all())
+    code = (out.noised.long() << torch.arange(length)).sum(1)
+    by_time = (len(t), repeats * length)
+    weight, noised = out.weight.reshape(by_time), out.noised.reshape(by_time)
+    largest = weight.amax(1)
+    assert bool(noised.any(1).all()), "a time at which nothing was noised shows no weight"
+    assert torch.equal(weight, torch.where(noised, largest[:, None], 0.0)), "one weight per time"
+    return code.reshape(len(t), repeats), largest, out.noise_probability.reshape(by_time)[:, 0]
+
+
+def grid(corruption: str, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return nodes in (0, 1) and their weights, exact for what each form integrates.
+
+    A polynomial of degree L − 1 in κ (Gauss–Legendre), or a step function with L equal steps (midpoints).
+    """
+    if corruption == "bernoulli":
+        return gauss_legendre(8)
+    nodes = (torch.arange(2 * length, dtype=torch.float64) + 0.5) / (2 * length)
+    return nodes, torch.full_like(nodes, 1 / len(nodes))
+
+
+@pytest.mark.parametrize("corruption", ["bernoulli", "exact_count"])
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=["linear", "polynomial", "cosine", "quadratic"])
 @pytest.mark.parametrize("measure", ["t", "kappa"])
-def test_the_process_weights_integrate_to_the_entropy(schedule, measure):
-    """The weights and probabilities that corrupt() returns, on a grid of times, against all 2^L masks."""
-    joint = JOINTS[1]
-    process = mask_process(joint, schedule)
-    nodes, node_weight = gauss_legendre(200)
+def test_the_process_weights_integrate_to_the_entropy(schedule, measure, corruption):
+    """The weights that corrupt() returns, at the masks' own probabilities, against all 2^L masks and all times."""
+    joint, repeats = JOINTS[1], 8192
+    process = mask_process(joint, schedule, corruption)
+    nodes, node_weight = grid(corruption, joint.length)
     t = nodes if measure == "t" else process.schedule.inverse(nodes)
-    # Wide rows, so that at almost every time some position is noised and shows the weight of that time.
-    shape = (len(t), 4096)
-    site = torch.arange(shape[0])[:, None].expand(shape)
-    draws = Draws(0, 0, site, site * 0, torch.arange(shape[1]).expand(shape))
-    x, everywhere = torch.zeros(shape, dtype=torch.int64), torch.ones(shape, dtype=torch.bool)
-    out = process.corrupt(x, t[:, None].expand(shape), everywhere, x + 1, draws, measure=measure)
-    weight = out.weight.amax(1)
-    seen = weight > 0
-    n, cross_entropy = masks_by_count(joint.length).double(), masked_cross_entropy(joint)
-    probability = process.schedule.remaining(t)[:, None]
-    inner = (probability**n * (1 - probability) ** (joint.length - n) * cross_entropy).sum(-1)
-    # Times so close to 1 that no token in 4096 is noised carry a share of the integral that is below the tolerance.
-    lost = (node_weight * inner / probability[:, 0] if measure == "kappa" else node_weight * inner)[~seen].sum()
-    assert float(lost) < 3e-3 * joint.entropy()
-    assert float((node_weight * weight * inner)[seen].sum()) == pytest.approx(joint.entropy(), rel=4e-3)
+    code, weight, noise_probability = noised_rows(process, t, measure, repeats, joint.length)
+    n, cross_entropy = masks_by_count(joint.length), masked_cross_entropy(joint)
+    p = noise_probability[:, None]
+    if corruption == "bernoulli":
+        probability = p**n * (1 - p) ** (joint.length - n)
+    else:
+        ways = torch.tensor([math.comb(joint.length, int(count)) for count in n], dtype=torch.float64)
+        probability = ((joint.length * p).round() == n).double() / ways
+    assert torch.allclose(probability.sum(1), torch.ones(len(t), dtype=torch.float64), atol=1e-12)
+    # The masks come out with these probabilities: every mask of every time within five standard deviations.
+    seen = torch.stack([torch.bincount(row, minlength=2**joint.length) for row in code]) / repeats
+    spread = (probability * (1 - probability) / repeats).sqrt()
+    assert bool(((seen - probability).abs() <= 5 * spread + 2 / repeats).all())
+    assert bool((seen[probability == 0] == 0).all())
+    bound = float((node_weight * weight * (probability * cross_entropy).sum(1)).sum())
+    assert bound == pytest.approx(joint.entropy(), abs=1e-6)
 
 
 @pytest.mark.parametrize("estimator", ["exact_count", "bernoulli"])
@@ -123,12 +156,24 @@ def test_the_value_does_not_depend_on_the_schedule(estimator):
     assert max(values) - min(values) < 1e-9 * values[0]
 
 
-def test_the_training_bound_and_the_evaluator_agree_on_the_objective():
-    """NELBO is the one objective that calls itself a bound, and its head is the one that the oracle has."""
-    nelbo = OBJECTIVES.build(OBJECTIVES["nelbo"].Params(), mask_process(JOINTS[0], "linear"))
-    assert nelbo.is_bound
-    assert nelbo.head == "leave_one_out"
-    assert not OBJECTIVES["ce"].is_bound
+@pytest.mark.parametrize("corruption", ["bernoulli", "exact_count"])
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_training_loss_and_the_evaluator_agree(schedule, corruption):
+    """The mean NELBO loss of many steps on one batch is the likelihood bound of that batch, in nats per token."""
+    joint, steps = JOINTS[1], 120
+    process, model = mask_process(joint, schedule, corruption), OracleModel(joint)
+    batch = rows_of(joint.sample(128, seed=1))
+    objective = OBJECTIVES.build(OBJECTIVES["nelbo"].Params(), process)
+    losses = torch.zeros(steps, dtype=torch.float64)
+    for step in range(steps):
+        prepared = prepare(objective, batch, 7, step, torch.arange(len(batch)), len(batch))
+        losses[step] = loss_sum(model, prepared).total / prepared.denominator
+    lengths = torch.ones(joint.vocabulary, dtype=torch.int64).numpy()
+    report = likelihood(model, process, [batch], lengths, draws=40, seed=0, estimator="exact_count")
+    assert report.noise_error is not None
+    error = math.hypot(float(losses.std()) / math.sqrt(steps), report.noise_error)
+    assert error < 0.025 * report.nats_per_token
+    assert abs(float(losses.mean()) - report.nats_per_token) < 4 * error
 
 
 def test_a_wrong_head_is_above_the_entropy():
