@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from pathlib import Path
 
 from diffusionlm.data.documents import Documents
@@ -13,6 +14,9 @@ from diffusionlm.data.shards import INDEX, VERSION, open_shards
 from diffusionlm.data.store import TokenStore
 from diffusionlm.errors import DataError
 from diffusionlm.tokenizer import Tokenizer
+
+STALE_SECONDS = 24 * 3600
+"""A half-made entry in which nothing has been written for so long is a killed run's."""
 
 
 def cache_folder(setting: str) -> Path | None:
@@ -56,6 +60,7 @@ def cached_store(documents: Documents, tokenizer: Tokenizer, folder: Path, worke
 def _make(documents: Documents, tokenizer: Tokenizer, entry: Path, workers: int) -> None:
     """Make the entry beside its place and rename it, so that no run ever sees half of one."""
     temporary = entry.with_name(f"{entry.name}.{os.getpid()}.tmp")
+    _remove_stale(entry.parent)
     try:
         make_data(documents, tokenizer, temporary, workers=workers)
         temporary.rename(entry)
@@ -69,3 +74,14 @@ def _make(documents: Documents, tokenizer: Tokenizer, entry: Path, workers: int)
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what killed runs left half-made: it is as large as the text and nobody would ever open it."""
+    for left in folder.glob("*.tmp"):
+        try:
+            stale = time.time() - left.stat().st_mtime > STALE_SECONDS
+        except OSError:  # its own run has just renamed or removed it
+            continue
+        if stale:
+            shutil.rmtree(left, ignore_errors=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,18 @@ def test_damage_is_one_line_that_names_the_folder(tmp_path: Path) -> None:
         DataError, match=r"^the token cache is damaged, delete .*tokens.* and start again \(shard .*\)$"
     ):
         cached_store(documents, ByteTokenizer(), tmp_path, 1)
+
+
+def test_what_a_killed_run_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    folder = tmp_path / "tokens"
+    ages = {"killed.1.tmp": 25 * 3600, "running.2.tmp": 3600, "finished": 99 * 3600}
+    for name, age in ages.items():
+        (folder / name).mkdir(parents=True)
+        (folder / name / "shard-00000.bin").write_bytes(b"x")
+        then = (folder / name).stat().st_mtime - age
+        os.utime(folder / name, (then, then))
+    cached_store(ListDocuments([b"text"]), ByteTokenizer(), tmp_path, 1)
+    left = {path.name for path in folder.iterdir()}
+    assert {"running.2.tmp", "finished"} < left
+    assert "killed.1.tmp" not in left
+    assert len(left) == 3
