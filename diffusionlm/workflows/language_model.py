@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from diffusionlm.data.documents import Documents
+from diffusionlm.data.documents import Documents, text_to_bytes
 from diffusionlm.data.rows import RowLoader
 from diffusionlm.data.store import store_in_memory
 from diffusionlm.evaluation import LikelihoodReport, likelihood
@@ -29,18 +29,17 @@ from diffusionlm.workflows.opened import Opened
 
 
 class _Texts(Documents):
-    """Texts in memory as documents."""
+    """Texts in memory as documents; a lone surrogate stands for the byte that Python could not decode."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self.texts = texts
+        self.texts = [text_to_bytes(text, "lossless", "a given text") for text in texts]
 
     def read(self) -> Iterator[bytes]:
-        for text in self.texts:
-            yield text.encode()
+        yield from self.texts
 
     @property
     def fingerprint(self) -> str:
-        return hashlib.sha256("\0".join(self.texts).encode()).hexdigest()
+        return hashlib.sha256(b"\0".join(self.texts)).hexdigest()
 
     def describe(self) -> str:
         return f"{len(self.texts)} given texts"
