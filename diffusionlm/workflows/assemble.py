@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -75,10 +76,16 @@ def restore(parts: Parts, checkpoint: Checkpoint, params: TrainParams, text_fing
     Raises:
         CheckpointError: The run that it belongs to differs in something that cannot change between sessions.
     """
-    _check_same("model", checkpoint.model, params.model, checkpoint.path)
-    _check_same("process", checkpoint.process, params.process, checkpoint.path)
+    _check_same("model", checkpoint.model.model_dump(mode="json"), params.model, checkpoint.path)
+    _check_same("process", checkpoint.process.model_dump(mode="json"), params.process, checkpoint.path)
+    _check_same("objective", checkpoint.objective, params.objective, checkpoint.path)
     saved = dict(checkpoint.data)
     for name, value in _identity(params, text_fingerprint).items():
+        if name not in saved:
+            raise CheckpointError(
+                f"{checkpoint.path} does not say which {name} it was trained with (an older version wrote it), so "
+                "nothing can go on from it exactly; start a new run under another run.name"
+            )
         if saved[name] != value:
             raise CheckpointError(
                 f"{checkpoint.path} was trained with {name} = {saved[name]}, now it is {value}; "
@@ -103,23 +110,20 @@ def _identity(params: TrainParams, text_fingerprint: str) -> dict[str, Any]:
         "run.seed": params.run.seed,
         "data.packing": params.data.packing,
         "data.eos_padding_cap": params.data.eos_padding_cap,
+        "data.shuffle_buffer": params.data.shuffle_buffer,
         "training.batch_size": params.training.batch_size,
         "optimizer.name": params_name(type(params.optimizer)),
         "text": text_fingerprint,
     }
 
 
-def _check_same(section: str, saved: Strict, wanted: Strict, path: Path) -> None:
-    if type(saved) is not type(wanted):
-        raise CheckpointError(
-            f"{path} was trained with {section}.name = {params_name(type(saved))}, now it is "
-            f"{params_name(type(wanted))}; a run resumes only with the same; start a new run under another run.name"
-        )
-    old, new = saved.model_dump(mode="json"), wanted.model_dump(mode="json")
-    for name in new:
-        if old[name] != new[name]:
+def _check_same(section: str, saved: Mapping[str, Any], wanted: Strict, path: Path) -> None:
+    new = wanted.model_dump(mode="json")
+    for name in sorted(new, key=lambda name: name != "name"):  # the method's name before what belongs to it
+        old = {name: "unset", **saved}[name]
+        if old != new[name]:
             raise CheckpointError(
-                f"{path} was trained with {section}.{name} = {old[name]}, now it is {new[name]}; "
+                f"{path} was trained with {section}.{name} = {old}, now it is {new[name]}; "
                 "a run resumes only with the same; start a new run under another run.name"
             )
 

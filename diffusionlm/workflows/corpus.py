@@ -19,6 +19,7 @@ from diffusionlm.errors import DataError
 from diffusionlm.evaluation import ByteCounts, count_bytes, count_tokens
 from diffusionlm.params import Strict
 from diffusionlm.tokenizer import Tokenizer, build_tokenizer
+from diffusionlm.workflows.talk import tell_warnings
 
 STREAMED_BASELINE_DOCUMENTS = 20_000
 """Documents of a streamed corpus that the baselines are fitted on."""
@@ -76,7 +77,13 @@ def batches_in_order(loader: RowLoader, rows: np.ndarray | None = None, size: in
 
 
 def open_text(
-    data: DataParams, tokenizer_params: Strict, context_length: int, seed: int, say: Say, tokenizer: Tokenizer | None
+    data: DataParams,
+    tokenizer_params: Strict,
+    context_length: int,
+    seed: int,
+    say: Say,
+    tokenizer: Tokenizer | None,
+    check: Callable[[Tokenizer], None],
 ) -> TextData:
     """Open the corpus, train or load the tokenizer, and tokenize both sides.
 
@@ -87,6 +94,7 @@ def open_text(
         seed: Names the order of the rows.
         say: Takes one line about each long piece of work.
         tokenizer: The tokenizer of a resumed run.
+        check: Called with the tokenizer as soon as it is there; it raises what cannot work with it.
 
     Raises:
         DataError: The text is missing or empty.
@@ -95,7 +103,9 @@ def open_text(
     corpus = open_corpus(data)
     if tokenizer is None:
         say(f"tokenizer: {type(tokenizer_params).model_fields['name'].default}, from {corpus.train.describe()}")
-        tokenizer = build_tokenizer(tokenizer_params, lambda: corpus.train)
+        with tell_warnings(say):
+            tokenizer = build_tokenizer(tokenizer_params, lambda: corpus.train)
+    check(tokenizer)
     say(f"tokenizing {corpus.train.describe()}")
     loader = training_loader(corpus.train, tokenizer, data, context_length, seed)
     held_out = None

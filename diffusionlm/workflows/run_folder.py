@@ -7,15 +7,17 @@ metrics.jsonl, samples.jsonl
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diffusionlm.checkpoint import clean_leftovers, list_checkpoints, newest_good, resolve_checkpoint
 from diffusionlm.errors import CheckpointError, ConfigError
-from diffusionlm.params import Strict
-from diffusionlm.workflows.resolved import to_toml
 
 CHECKPOINTS = "checkpoints"
 CONFIG, PROVENANCE, TOKENIZER = "config.toml", "run.json", "tokenizer"
@@ -36,6 +38,24 @@ class Start:
     notes: tuple[str, ...] = ()
 
 
+@contextmanager
+def folder_errors(folder: Path) -> Iterator[None]:
+    """Turn what the system refuses inside into one line; a full device is left to the command, which knows better.
+
+    Raises:
+        ConfigError: Something in the run folder cannot be read or written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ConfigError(
+            f"run folder {folder} cannot be used: {error.strerror or error} ({error.filename or folder}); "
+            "choose another run.folder, or mend its permissions"
+        ) from error
+
+
 def decide_start(folder: Path, resume: str) -> Start:
     """Decide between a fresh run and a resumed one, and refuse to overwrite anything.
 
@@ -44,9 +64,28 @@ def decide_start(folder: Path, resume: str) -> Start:
         resume: ``""``, ``"auto"`` or the name of a checkpoint (see ``resolve_checkpoint``).
 
     Raises:
-        ConfigError: The folder holds something and nothing says to continue it.
+        ConfigError: The folder holds something and nothing says to continue it, or it cannot be read or written.
         CheckpointError: What should be continued is missing or damaged.
     """
+    with folder_errors(folder):
+        _check_writable(folder)
+        return _decide(folder, resume)
+
+
+def _check_writable(folder: Path) -> None:
+    """Find out now, not after the tokenizer has been trained, that the folder cannot be made or written to."""
+    place = folder.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if place == folder.absolute() and not place.is_dir():
+        return  # a file in the folder's place has a message of its own
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+
+
+def _decide(folder: Path, resume: str) -> Start:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"run folder {folder} is a file; choose another run.name or run.folder")
     if resume == "auto":
@@ -83,13 +122,20 @@ def _automatic(folder: Path) -> Start:
     return Start(None, True, (f"{folder} holds a run without a checkpoint yet: it starts anew",))
 
 
-def write_description(folder: Path, params: Strict, provenance: dict[str, Any]) -> None:
-    """Write ``config.toml`` and append to ``run.json``, one entry for each session of the run."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / CONFIG, to_toml(params))
-    path = folder / PROVENANCE
-    sessions = _read_sessions(path)
-    _replace(path, json.dumps({"sessions": [*sessions, provenance]}, indent=1) + "\n")
+def write_description(folder: Path, tables: Mapping[str, Any], provenance: dict[str, Any]) -> None:
+    """Write ``config.toml`` and append to ``run.json``, one entry for each session of the run.
+
+    Raises:
+        ConfigError: The folder cannot be written.
+    """
+    import tomli_w
+
+    with folder_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / CONFIG, tomli_w.dumps(tables))
+        path = folder / PROVENANCE
+        sessions = _read_sessions(path)
+        _replace(path, json.dumps({"sessions": [*sessions, provenance]}, indent=1) + "\n")
 
 
 def _read_sessions(path: Path) -> list[Any]:

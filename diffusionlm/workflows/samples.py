@@ -4,13 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from diffusionlm.generation import GenerationParams, InfillingParams, SamplingParams, generate, infill
+from diffusionlm.generation import (
+    GenerationParams,
+    Hole,
+    InfillingParams,
+    SamplingParams,
+    generate,
+    infill,
+    parse_holes,
+)
+from diffusionlm.generation.blocks import Blocks
+from diffusionlm.generation.canvas import Template, check_infill, lay_out, prompt_template
 from diffusionlm.model.transformer import Transformer
 from diffusionlm.process import Process
 from diffusionlm.tokenizer import Tokenizer
 from diffusionlm.training.params import SamplesParams
 
 Table = tuple[str, Sequence[str], list[list[str | int]]]
+
+
+def check_samples(tokenizer: Tokenizer, context_length: int, wanted: SamplesParams, how: GenerationParams) -> None:
+    """Refuse, before anything is trained, samples that could not be made afterwards.
+
+    Raises:
+        ConfigError: A prompt and the length to generate, or a text with its holes, are longer than the context; a text
+            has no hole or a malformed one; or there are fewer steps than blocks.
+    """
+    templates = [
+        prompt_template(tokenizer.encode(prompt), how.length, context_length, f"samples.prompts {number}")
+        for number, prompt in enumerate(wanted.prompts, 1)
+    ]
+    for number, text in enumerate(wanted.infill, 1):
+        pieces = parse_holes(text)
+        template = Template(
+            tuple(piece if isinstance(piece, Hole) else tuple(tokenizer.encode(piece)) for piece in pieces)
+        )
+        check_infill(template, context_length, f"samples.infill {number}")
+        templates.append(template)
+    for template in templates:
+        Blocks.of(lay_out([template], [0]).editable, how.block_length, how.steps)
 
 
 def sample_tables(

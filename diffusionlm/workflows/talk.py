@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from diffusionlm.evaluation import BaselineReport, LikelihoodReport, baseline_rows, with_error
@@ -17,6 +20,16 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+@contextmanager
+def tell_warnings(tell: Callable[[str], None] = say) -> Iterator[None]:
+    """Tell warnings from inside as one line each, without Python's file names; once the work is done."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        tell(f"warning: {' '.join(str(warning.message).split())}")
+
+
 def stopped_words(outcome: Outcome, checkpoint: Path, folder: Path) -> str:
     """Return what a run stopped by a signal says."""
     return (
@@ -25,14 +38,13 @@ def stopped_words(outcome: Outcome, checkpoint: Path, folder: Path) -> str:
     )
 
 
-def final_words(
-    folder: Path,
-    report: LikelihoodReport | None,
-    baselines: BaselineReport | None,
-    progress: Progress,
-    samples: SamplesParams,
-) -> str:
-    """Return the closing lines of a finished run: the held-out score, the baselines, and what to try next."""
+def interrupted_words(checkpoint: Path) -> str:
+    """Return what a run says that was interrupted after its last step, while it was scored or sampled."""
+    return f"interrupted: training had finished, and {checkpoint} is saved"
+
+
+def score_words(report: LikelihoodReport | None, baselines: BaselineReport | None, progress: Progress) -> str:
+    """Return what a finished run says of itself: its size, the held-out score and the baselines."""
     lines = [f"\n{progress.step} steps, {progress.tokens / 1e6:.2f} M tokens in {progress.seconds / 60:.1f} minutes"]
     if report is not None and baselines is not None:
         lines.append(
@@ -42,8 +54,12 @@ def final_words(
         for name, bits in baseline_rows(baselines):
             gain = 100.0 * (report.bits_per_byte / bits - 1.0)
             lines.append(f"  {name:<14} {bits:.3f} bits per byte; the model is at {gain:+.1f} %")
-    lines += ["try next:", *(f"  {command}" for command in next_commands(folder, samples))]
     return "\n".join(lines)
+
+
+def next_words(folder: Path, samples: SamplesParams) -> str:
+    """Return the closing lines of a finished run: what to try next."""
+    return "\n".join(["try next:", *(f"  {command}" for command in next_commands(folder, samples))])
 
 
 def next_commands(folder: Path, samples: SamplesParams) -> tuple[str, str, str]:

@@ -7,10 +7,8 @@ tokenizer → rows → network → steps with validation, samples and checkpoint
 from __future__ import annotations
 
 import math
-import signal
+import tomllib
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,62 +17,43 @@ import torch
 from diffusionlm.checkpoint import Best, discard_newer, load_checkpoint, retain
 from diffusionlm.data.rows import RowLoader
 from diffusionlm.data.stream import stream
-from diffusionlm.evaluation import (
-    BaselineReport,
-    ByteCounts,
-    LikelihoodReport,
-    likelihood,
-    score_baselines,
-)
+from diffusionlm.evaluation import BaselineReport, ByteCounts, LikelihoodReport
 from diffusionlm.optim import build_lr_schedule
-from diffusionlm.runlog import MemoryHistory, NormProbe, Nvtx, RunLog, collect_provenance, open_run_log
+from diffusionlm.runlog import (
+    SAMPLES_FILE,
+    MemoryHistory,
+    NormProbe,
+    Nvtx,
+    RunLog,
+    collect_provenance,
+    open_run_log,
+    read_jsonl,
+)
 from diffusionlm.training.budget import Used, expected_steps
 from diffusionlm.training.loop import Hooks, Intervals, Loop, Outcome
 from diffusionlm.training.signals import stop_on_signals
 from diffusionlm.training.step import TrainStep
 from diffusionlm.workflows.assemble import Parts, build_parts, restore, save_parts
-from diffusionlm.workflows.corpus import (
-    TextData,
-    batches_in_order,
-    fit_baselines,
-    open_text,
-    score_text,
-    spread_documents,
-)
+from diffusionlm.workflows.changes import tell_changes
+from diffusionlm.workflows.corpus import TextData, fit_baselines, open_text
+from diffusionlm.workflows.held_out import HeldOut, averaged
 from diffusionlm.workflows.params import TrainParams
-from diffusionlm.workflows.run_folder import CHECKPOINTS, TOKENIZER, Start, decide_start, write_description
+from diffusionlm.workflows.resolved import to_toml
+from diffusionlm.workflows.run_folder import (
+    CHECKPOINTS,
+    CONFIG,
+    TOKENIZER,
+    Start,
+    decide_start,
+    folder_errors,
+    write_description,
+)
 from diffusionlm.workflows.runtime import choose_device, keep_memory, make_deterministic, set_threads
-from diffusionlm.workflows.samples import sample_tables
-from diffusionlm.workflows.talk import final_words, say, stopped_words
+from diffusionlm.workflows.samples import check_samples, sample_tables
+from diffusionlm.workflows.talk import interrupted_words, next_words, say, score_words, stopped_words
+from diffusionlm.workflows.train_report import TrainReport
 
 METRIC = "validation/bits_per_byte"
-
-
-@dataclass(frozen=True)
-class TrainReport:
-    """How a run ended.
-
-    Attributes:
-        folder: The run folder.
-        checkpoint: Its last checkpoint.
-        outcome: Why the loop ended, and at which step.
-        likelihood, baselines: The final held-out scores; None if validation is skipped or the run was stopped.
-    """
-
-    folder: Path
-    checkpoint: Path
-    outcome: Outcome
-    likelihood: LikelihoodReport | None
-    baselines: BaselineReport | None
-
-    def report(self) -> str:
-        """Return the product of the command: the path of the last checkpoint."""
-        return str(self.checkpoint)
-
-    @property
-    def exit_code(self) -> int:
-        """0 for a finished run; 128 + the signal's number for one that a signal stopped, as shells have it."""
-        return 0 if self.outcome.reason == "finished" else 128 + int(signal.Signals[self.outcome.reason])
 
 
 def train(params: TrainParams) -> TrainReport:
@@ -99,14 +78,19 @@ def train(params: TrainParams) -> TrainReport:
         params.run.seed,
         say,
         None if checkpoint is None else checkpoint.tokenizer(),
+        lambda tokenizer: check_samples(tokenizer, params.model.context_length, params.samples, params.generation),
     )
     parts = build_parts(params, text.tokenizer.vocab_size, device)
+    tables = tomllib.loads(to_toml(params))
     if checkpoint is not None:
         restore(parts, checkpoint, params, text.fingerprint)
         say(f"resuming {checkpoint.path} at step {parts.progress.step}")
+        tables = tell_changes(checkpoint.path.parent.parent / CONFIG, params, tables)
+        if not start.in_place:
+            parts.best = None  # that checkpoint stays in the other run, and the held-out text may be another one
     counts = None if checkpoint is None else checkpoint.byte_counts()
     byte_counts = fit_baselines(text) if counts is None else ByteCounts.from_tensors(counts)
-    return _Run(params, folder, device, text, parts, byte_counts, start).run()
+    return _Run(params, tables, folder, device, text, parts, byte_counts, start).run()
 
 
 class _Run:
@@ -115,6 +99,7 @@ class _Run:
     def __init__(
         self,
         params: TrainParams,
+        tables: dict[str, Any],
         folder: Path,
         device: torch.device,
         text: TextData,
@@ -126,22 +111,16 @@ class _Run:
         self.text, self.parts, self.byte_counts, self.start = text, parts, byte_counts, start
         self.checkpoints = folder / CHECKPOINTS
         provenance = collect_provenance(seed=params.run.seed, data_hashes={"train": text.fingerprint})
-        write_description(folder, params, provenance)
+        write_description(folder, tables, provenance)
         if not (folder / TOKENIZER).is_dir():
-            text.tokenizer.save(folder / TOKENIZER)
+            with folder_errors(folder):
+                text.tokenizer.save(folder / TOKENIZER)
         git: Mapping[str, Any] = provenance["git"] or {"commit": None}
         self.origin = {"commit": git["commit"], "started": provenance["started"]}
-        if start.checkpoint is not None and start.in_place:
-            discard_newer(self.checkpoints, parts.progress.step)
-        self.rows = text.held_out_rows(params.validation.rows) if self.validates else []
-        self.byte_lengths = text.tokenizer.byte_lengths()
-        self.sampled = -1  # the last step that was sampled
+        self.began_at = parts.progress.step
+        self.abandons = start.checkpoint is not None and start.in_place
+        self.held_out = HeldOut(text, params.validation, device) if _validates(params, text) else None
         self.log: RunLog
-
-    @property
-    def validates(self) -> bool:
-        """Whether there is validation."""
-        return not self.params.validation.skip and self.text.held_out is not None
 
     def run(self) -> TrainReport:
         """Train, score, sample."""
@@ -156,23 +135,42 @@ class _Run:
             config=params.model_dump(mode="json"),
             resume_step=state.step if self.start.in_place else None,
         )
-        with log, stop_on_signals() as stop:
-            self.log = log
-            self._introduce()
-            loop = self._loop(tokens_per_step)
-            with self.steps:
-                outcome = loop.run(stop)
+        with log:
+            self.log, self.sampled = log, self._sampled_before()
+            with stop_on_signals() as stop:
+                self._introduce()
+                loop = self._loop(tokens_per_step)
+                with self.steps:
+                    outcome = loop.run(stop)
             last = self.checkpoints / f"step-{outcome.step}"
             if outcome.reason != "finished":
                 log.close()
                 say(stopped_words(outcome, last, self.folder))
                 return TrainReport(self.folder, last, outcome, None, None)
-            report, baselines = self._final_scores()
-            if self.sampled != outcome.step:
-                self._samples(outcome.step)
-            log.artifact("checkpoint", last, "model")
-        say(final_words(self.folder, report, baselines, state, params.samples))
-        return TrainReport(self.folder, last, outcome, report, baselines)
+            report = self._finish(last, outcome)
+        if report.outcome.reason == "finished":
+            say(next_words(self.folder, params.samples))
+        return report
+
+    def _finish(self, last: Path, outcome: Outcome) -> TrainReport:
+        """Score and sample a finished run. Ctrl-C ends that at once: everything that took long is saved."""
+        scores: tuple[LikelihoodReport | None, BaselineReport | None] = (None, None)
+        try:
+            if self.held_out is not None:
+                scores = self.held_out.final(self.parts, self.byte_counts)
+            self.log.say(score_words(*scores, self.parts.progress))
+            self._samples(outcome.step)
+            self.log.artifact("checkpoint", last, "model")
+        except KeyboardInterrupt:
+            self.log.close()
+            say(interrupted_words(last))
+            return TrainReport(self.folder, last, Outcome("SIGINT", outcome.step), *scores)
+        return TrainReport(self.folder, last, outcome, *scores)
+
+    def _sampled_before(self) -> set[tuple[str, int]]:
+        """Return the tables that the folder holds already, by name and step, so that none is written twice."""
+        path = self.folder / SAMPLES_FILE
+        return {(line["table"], line["step"]) for line in read_jsonl(path)} if path.is_file() else set()
 
     def _introduce(self) -> None:
         store = self.text.loader.store if isinstance(self.text.loader, RowLoader) else None
@@ -215,7 +213,7 @@ class _Run:
             parts.model, activations=log.activation_norms, weights=log.weight_norms, gradients=log.gradient_norms
         )
         intervals = Intervals(
-            validate=params.validation.every if self.validates else 0,
+            validate=params.validation.every if self.held_out is not None else 0,
             sample=params.samples.every,
             save=params.checkpoints.every,
             log=log.log_every,
@@ -239,53 +237,41 @@ class _Run:
             return {}
         return {"bits_per_byte": loss / math.log(2) / self.text.bytes_per_token}
 
-    def _averaged(self) -> AbstractContextManager[Any]:
-        ema = self.parts.ema
-        return nullcontext() if ema is None else ema.swap(self.parts.parameters)
-
     def _validate(self, step: int) -> bool:
-        report = self._score(self.rows, self.params.validation.draws)
-        self.log.log(
-            {
-                METRIC: report.bits_per_byte,
-                "validation/nats_per_token": report.nats_per_token,
-                "validation/error": report.bits_per_byte_error or 0.0,
-            },
-            step,
-        )
+        assert self.held_out is not None, "validation has an interval only where there is held-out text"
+        report = self.held_out.score(self.parts)
+        metrics = {METRIC: report.bits_per_byte, "validation/nats_per_token": report.nats_per_token}
+        if report.bits_per_byte_error is not None:
+            metrics["validation/error"] = report.bits_per_byte_error
+        self.log.log(metrics, step)
         best = self.parts.best
-        if best is None or report.bits_per_byte < best.value:
+        if math.isfinite(report.bits_per_byte) and (best is None or report.bits_per_byte < best.value):
             self.parts.best = Best(METRIC, report.bits_per_byte, step)
             return self.params.checkpoints.best
         return False
 
-    def _score(self, batches: Any, draws: int) -> LikelihoodReport:
-        """Bound the likelihood with the averaged weights, in float32, on noise that training never sees."""
-        model = self.parts.model
-        precision, model.compute_dtype = model.compute_dtype, torch.float32
-        try:
-            with self._averaged():
-                return likelihood(
-                    model,
-                    self.parts.process,
-                    batches,
-                    self.byte_lengths,
-                    draws=draws,
-                    seed=self.params.validation.seed,
-                    device=self.device,
-                )
-        finally:
-            model.compute_dtype = precision
-
     def _samples(self, step: int) -> None:
-        self.sampled = step
-        with self._averaged():
+        parts, wanted = self.parts, self.params.samples
+        names = {name for name, texts in (("samples", wanted.prompts), ("infilled", wanted.infill)) if texts}
+        if all((name, step) in self.sampled for name in names):
+            return
+        with averaged(parts):
             for name, columns, rows in sample_tables(
-                self.parts.model, self.text.tokenizer, self.parts.process, self.params.samples, self.params.generation
+                parts.model, self.text.tokenizer, parts.process, wanted, self.params.generation
             ):
-                self.log.table(name, columns, rows, step)
+                if (name, step) not in self.sampled:
+                    self.log.table(name, columns, rows, step)
+                    self.sampled.add((name, step))
 
     def _save(self, step: int) -> None:
+        if self.abandons and step > self.began_at:
+            # Not at the start: a session that saves nothing takes nothing. Not after the save: killed in between, the
+            # run would next go on from the future that has been given up.
+            removed = discard_newer(self.checkpoints, self.began_at)
+            self.abandons = False
+            if removed:
+                names = ", ".join(path.name for path in removed)
+                self.log.say(f"removed {names}: the run now goes on from step-{self.began_at}")
         self.parts.cursor = dict(self.steps.cursor)
         path = save_parts(self.checkpoints, self.parts, self.params, self.text, self.byte_counts, self.origin)
         best = self.parts.best
@@ -297,11 +283,6 @@ class _Run:
         self.memory.dump(self.folder / "memory.pickle")
         assert path.name == f"step-{step}", f"saved {path} at step {step}"
 
-    def _final_scores(self) -> tuple[LikelihoodReport | None, BaselineReport | None]:
-        if not self.validates:
-            return None, None
-        assert self.text.held_out is not None
-        store = spread_documents(self.text.held_out, self.params.validation.final_tokens)
-        loader = RowLoader(store, self.text.context_length, self.params.data.packing)
-        report = self._score(batches_in_order(loader), self.params.validation.draws)
-        return report, score_baselines(self.byte_counts, score_text(store, self.text.tokenizer))
+
+def _validates(params: TrainParams, text: TextData) -> bool:
+    return not params.validation.skip and text.held_out is not None

@@ -111,6 +111,16 @@ class TrainParams(CommandParams):
                 "nothing is held out (data.validation_fraction = 0, no data.validation_source), so there is nothing to "
                 "validate on; hold something out or set validation.skip = true"
             )
+        if self.model.shift:
+            raise ValueError(
+                "model.shift = 1 cannot be trained from nothing: it needs a never-masked first token (BOS) in front of "
+                "each document, which comes with converted models; set model.shift = 0"
+            )
+        if self.training.compile and self.log.activation_norms:
+            raise ValueError(
+                "training.compile = true and log.activation_norms = true cannot go together: a compiled model has no "
+                "layers to listen to; set one of them to false"
+            )
         self._check_warmup()
         return self
 

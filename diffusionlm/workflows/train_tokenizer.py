@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from diffusionlm.data.sources import SOURCES
 from diffusionlm.errors import TokenizerError
 from diffusionlm.tokenizer import build_tokenizer
 from diffusionlm.workflows.params import TokenizerTrainParams
-from diffusionlm.workflows.talk import say
+from diffusionlm.workflows.talk import say, tell_warnings
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,8 @@ def train_tokenizer(params: TokenizerTrainParams) -> TokenizerReport:
     existed = claim_empty(params.output)
     began = time.perf_counter()
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with tell_warnings():
             tokenizer = build_tokenizer(params.tokenizer, lambda: documents)
-        for warning in caught:
-            say(f"warning: {warning.message}")
         tokenizer.save(params.output)
     except BaseException:
         if not existed and not any(params.output.iterdir()):

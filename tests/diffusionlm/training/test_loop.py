@@ -259,7 +259,7 @@ def test_the_speed_leaves_out_validation(tmp_path):
 
 @pytest.mark.parametrize("budget", [{}, {"steps": None, "tokens": 320}, {"steps": None, "minutes": 0.005}])
 def test_the_expected_length_is_told_at_every_step(tmp_path, budget, monkeypatch):
-    told: list[tuple[int, int]] = []
+    told: list[tuple[int, Any]] = []
     monkeypatch.setattr(RunLog, "advance", lambda self, step, total=None: told.append((step, total)))
     outcome = make_loop(tmp_path, NEVER, Recorder(), **budget).run(StopRequest())
     assert [step for step, _ in told] == list(range(outcome.step + 1))

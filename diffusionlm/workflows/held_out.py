@@ -1,0 +1,66 @@
+"""Held-out scores of a run: while it trains, and once more at its end next to the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from diffusionlm.data.batch import Batch
+from diffusionlm.data.rows import RowLoader
+from diffusionlm.evaluation import BaselineReport, ByteCounts, LikelihoodReport, likelihood, score_baselines
+from diffusionlm.training.params import ValidationParams
+from diffusionlm.workflows.assemble import Parts
+from diffusionlm.workflows.corpus import TextData, batches_in_order, score_text, spread_documents
+
+
+def averaged(parts: Parts) -> AbstractContextManager[Any]:
+    """Return a context in which the model has its averaged weights, if the run keeps an average."""
+    return nullcontext() if parts.ema is None else parts.ema.swap(parts.parameters)
+
+
+class HeldOut:
+    """The held-out text of a run.
+
+    Args:
+        text: The text; ``held_out`` is there.
+        params: How it is scored.
+        device: Where.
+    """
+
+    def __init__(self, text: TextData, params: ValidationParams, device: torch.device) -> None:
+        self.text, self.params, self.device = text, params, device
+        self.rows = text.held_out_rows(params.rows)
+        self.byte_lengths = text.tokenizer.byte_lengths()
+
+    def score(self, parts: Parts) -> LikelihoodReport:
+        """Score the rows of every validation: the same ones, with the same noise."""
+        return self._score(parts, self.rows)
+
+    def final(self, parts: Parts, byte_counts: ByteCounts) -> tuple[LikelihoodReport, BaselineReport]:
+        """Score more of the text, and the baselines on the same documents."""
+        assert self.text.held_out is not None, "there is held-out text"
+        store = spread_documents(self.text.held_out, self.params.final_tokens)
+        loader = RowLoader(store, self.text.context_length, self.text.params.packing)
+        report = self._score(parts, batches_in_order(loader))
+        return report, score_baselines(byte_counts, score_text(store, self.text.tokenizer))
+
+    def _score(self, parts: Parts, batches: Iterable[Batch]) -> LikelihoodReport:
+        """Bound the likelihood with the averaged weights, in float32, on noise that training never sees."""
+        model = parts.model
+        precision, model.compute_dtype = model.compute_dtype, torch.float32
+        try:
+            with averaged(parts):
+                return likelihood(
+                    model,
+                    parts.process,
+                    batches,
+                    self.byte_lengths,
+                    draws=self.params.draws,
+                    seed=self.params.seed,
+                    device=self.device,
+                )
+        finally:
+            model.compute_dtype = precision
