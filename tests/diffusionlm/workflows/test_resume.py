@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from diffusionlm.checkpoint import load_checkpoint
+import diffusionlm.workflows.train as workflow
+from diffusionlm.checkpoint import Best, load_checkpoint
 from diffusionlm.errors import CheckpointError, ConfigError
+from diffusionlm.training.step import TrainStep
 from diffusionlm.workflows.params import TrainParams
 from diffusionlm.workflows.train import train
-from tests.diffusionlm.workflows.runs import STEPS, configuration, run_and_strike, trace, write_text
+from tests.diffusionlm.workflows.runs import STEPS, configuration, lines_of, run_and_strike, trace, write_text
 
 WAYS = {
     "plain": {},
@@ -220,3 +225,144 @@ def test_resuming_inside_the_run_forgets_what_came_later(finished, tmp_path):
     before = trace(tmp_path / "copy")
     train(resumed(finished, str(tmp_path / "copy" / "checkpoints" / "step-8"), folder=tmp_path / "copy"))
     assert trace(tmp_path / "copy") == before
+
+
+def changed(params: TrainParams, **sections: dict) -> TrainParams:
+    """Return a configuration with some values changed."""
+    tables = params.model_dump(mode="json", exclude_none=True)
+    return TrainParams.model_validate({**tables, **{name: {**tables[name], **new} for name, new in sections.items()}})
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"data": {"shuffle_buffer": 5}}, r"data\.shuffle_buffer = 1024, now it is 5"),
+        ({"objective": {"name": "llada"}}, r"objective\.name = nelbo, now it is llada"),
+        ({"objective": {"times": {"epsilon": 0.25}}}, r"objective\.times = .*'epsilon': 0\.0.*, now it is .*0\.25"),
+    ],
+)
+def test_another_order_or_objective_is_refused_in_one_line(finished, tmp_path, sections, said):
+    with pytest.raises(CheckpointError, match=said) as raised:
+        train(changed(copy(finished, tmp_path), **sections))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_checkpoint_that_does_not_say_is_refused_in_one_line(finished, tmp_path, monkeypatch):
+    params = copy(finished, tmp_path)
+    original = workflow.load_checkpoint
+
+    def older(path):
+        checkpoint = original(path)
+        return replace(checkpoint, data={k: v for k, v in checkpoint.data.items() if k != "data.shuffle_buffer"})
+
+    monkeypatch.setattr(workflow, "load_checkpoint", older)
+    with pytest.raises(CheckpointError, match=r"does not say which data\.shuffle_buffer it was trained") as raised:
+        train(params)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_changed_is_told_in_one_line(finished, tmp_path, capsys):
+    params = copy(finished, tmp_path)
+    train(params)
+    assert "changed since" not in capsys.readouterr().err
+    other = changed(
+        params,
+        training={"clip_norm": 0.5},
+        optimizer={"lr": 0.25},
+        validation={"seed": 7},
+        log={"log_every": 2},
+        tokenizer={"name": "bpe", "vocab_size": 300},
+    )
+    train(other)
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "changed since" in line]
+    assert line.startswith("changed since: optimizer.lr ")
+    for change in (
+        " → 0.25",
+        "training.clip_norm 1.0 → 0.5",
+        "validation.seed 0 → 7",
+        "tokenizer.name byte → bpe",
+        "tokenizer.vocab_size unset → 300",
+        "(the run keeps its tokenizer)",
+    ):
+        assert change in line
+    assert "log" not in line
+    written = tomllib.loads((tmp_path / "copy" / "config.toml").read_text(encoding="utf-8"))
+    assert written["tokenizer"]["name"] == "byte"
+    assert written["training"]["clip_norm"] == 0.5
+
+
+def steps_in(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "checkpoints").iterdir()}
+
+
+def test_newer_checkpoints_stay_until_the_first_save(finished, tmp_path, capsys, monkeypatch):
+    copy(finished, tmp_path)
+    folder = tmp_path / "copy"
+    before = steps_in(folder)
+    assert f"step-{STEPS}" in before
+    back = resumed(finished, str(folder / "checkpoints" / "step-8"), folder=folder)
+
+    def broken(self, batches, step, lr_multiplier, probe=None):
+        raise RuntimeError("no step is made")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainStep, "__call__", broken)
+        with pytest.raises(RuntimeError, match="no step is made"):
+            train(back)
+    assert steps_in(folder) == before
+    capsys.readouterr()
+    train(back)
+    later = sorted((name for name in before if int(name[5:]) > 8), key=lambda name: int(name[5:]))
+    assert f"removed {', '.join(later)}: the run now goes on from step-8" in capsys.readouterr().err
+    assert f"step-{STEPS}" in steps_in(folder)
+
+
+def test_a_branch_has_no_best_of_its_parent(finished, tmp_path, monkeypatch):
+    """Another run's best value is of a checkpoint that the branch does not have."""
+    unbeatable = Best("validation/bits_per_byte", 0.0, 5)
+    original = workflow.restore
+
+    def restored(parts, *rest):
+        original(parts, *rest)
+        parts.best = unbeatable
+
+    monkeypatch.setattr(workflow, "restore", restored)
+    train(resumed(finished, f"{finished.run.folder}/checkpoints/step-8", folder=tmp_path / "branch"))
+    best = load_checkpoint(tmp_path / "branch" / "checkpoints" / f"step-{STEPS}").state.best
+    assert best is not None
+    assert best.step > 8
+    copy(finished, tmp_path)
+    train(resumed(finished, f"{tmp_path}/copy/checkpoints/step-8", folder=tmp_path / "copy"))
+    assert load_checkpoint(tmp_path / "copy" / "checkpoints" / f"step-{STEPS}").state.best == unbeatable
+
+
+def test_a_finished_run_is_not_sampled_twice(finished, tmp_path):
+    params = copy(finished, tmp_path)
+    samples = tmp_path / "copy" / "samples.jsonl"
+    before = samples.read_bytes()
+    train(params)
+    assert samples.read_bytes() == before
+    lines = before.splitlines(keepends=True)
+    samples.write_bytes(lines[0])  # killed between the two tables
+    train(params)
+    assert [line["table"] for line in lines_of(tmp_path / "copy", "samples.jsonl")] == ["samples", "infilled"]
+
+
+def test_a_folder_that_cannot_be_used_is_one_line(finished, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(ConfigError, match="Not a directory") as raised:
+        train(resumed(finished, "", folder=tmp_path / "file" / "run"))
+    assert "\n" not in str(raised.value)
+
+    def refuse(self, *rest, **more):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    params = copy(finished, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refuse)
+        with pytest.raises(ConfigError, match=r"run folder .*copy cannot be used: Permission denied") as raised:
+            train(params)
+    assert "\n" not in str(raised.value)
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(ConfigError, match=r"run folder .*new cannot be used: Permission denied .*choose another"):
+        train(resumed(finished, "", folder=tmp_path / "new"))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 import threading
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import diffusionlm
-from diffusionlm.checkpoint import load_checkpoint
-from diffusionlm.errors import CheckpointError, DataError
+import diffusionlm.workflows.train as workflow
+from diffusionlm.checkpoint import Best, load_checkpoint
+from diffusionlm.errors import CheckpointError, ConfigError, DataError
 from diffusionlm.workflows.evaluate import evaluate
 from diffusionlm.workflows.infer import infer
 from diffusionlm.workflows.infill import infill
@@ -177,6 +181,89 @@ def test_an_empty_text_is_refused_before_anything_is_written(tmp_path: Path):
         train(configuration(tmp_path / "text.txt", tmp_path / "run"))
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"samples": {"prompts": ("the " * 10,)}}, r"samples\.prompts 1 is longer than the context: 40 tokens"),
+        (
+            {"samples": {"prompts": ("", "the flow of noise is")}, "generation": {"length": 16}},
+            "samples.prompts 2 of 20 t",
+        ),
+        ({"samples": {"infill": ("no hole",)}}, r"samples\.infill 1 has no hole"),
+        ({"samples": {"infill": ("the <|hole:x|>",)}}, r"<\|hole:x\|>. is no hole"),
+        ({"samples": {"infill": ("the <|hole:30|>",)}}, r"samples\.infill 1 is longer than the context: 34 tokens"),
+        ({"generation": {"length": 8, "steps": 3, "block_length": 2}}, "3 steps are too few for 4 blocks of 2"),
+    ],
+)
+def test_samples_that_cannot_be_made_are_refused_before_training(tmp_path: Path, sections: dict, said: str):
+    with pytest.raises(ConfigError, match=said) as raised:
+        train(configuration(write_text(tmp_path), tmp_path / "run", **sections))
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tokenizer_that_runs_out_of_text_says_so_in_one_line(tmp_path: Path, capsys):
+    train(
+        configuration(
+            write_text(tmp_path),
+            tmp_path / "run",
+            tokenizer={"name": "bpe", "vocab_size": 5000},
+            training={"steps": 1},
+            lr_schedule={"name": "constant", "warmup_steps": 0},
+        )
+    )
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "ran out of pairs" in line]
+    assert line.startswith("warning: the corpus ran out of pairs")
+
+
+@pytest.mark.parametrize("at", ["scores", "samples"])
+def test_ctrl_c_after_the_last_step_ends_with_130(tmp_path: Path, capsys, monkeypatch, at: str):
+    """Training is over and saved: what follows can be interrupted like any command."""
+
+    def interrupt(*rest: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the signal did not interrupt")
+
+    if at == "scores":
+        monkeypatch.setattr(workflow.HeldOut, "final", interrupt)
+    else:
+        monkeypatch.setattr(workflow, "sample_tables", interrupt)
+    report = train(configuration(write_text(tmp_path), tmp_path / "run", training={"steps": 2}))
+    assert report.exit_code == 130
+    assert (report.likelihood is None) == (at == "scores")
+    err = capsys.readouterr().err
+    assert err.endswith(f"interrupted: training had finished, and {report.checkpoint} is saved\n")
+    assert ("bits per byte" in err) == (at == "samples")
+    assert load_checkpoint(report.checkpoint).state.step == 2
+
+
+def test_a_validation_that_is_not_finite_is_never_the_best(tmp_path: Path, monkeypatch):
+    original, values = workflow.HeldOut.score, iter([math.nan, 7.0, math.nan])
+
+    def score(self, parts):
+        return replace(original(self, parts), bits_per_byte=next(values), bits_per_byte_error=None)
+
+    monkeypatch.setattr(workflow.HeldOut, "score", score)
+    report = train(configuration(write_text(tmp_path), tmp_path / "run"))
+    assert load_checkpoint(report.checkpoint).state.best == Best("validation/bits_per_byte", 7.0, 10)
+    validated = [line for line in lines_of(tmp_path / "run") if "validation/bits_per_byte" in line]
+    assert [line["validation/bits_per_byte"] for line in validated] == [None, 7.0, None]
+    assert not any("validation/error" in line for line in validated)
+
+
+def test_a_run_that_is_never_finite_can_be_saved(tmp_path: Path, monkeypatch):
+    """A NaN has no place in state.json; the run saves all the same."""
+    original = workflow.TrainStep.__call__
+
+    def step(self, *rest):
+        result = original(self, *rest)
+        return replace(result, loss=result.loss * math.nan)
+
+    monkeypatch.setattr(workflow.TrainStep, "__call__", step)
+    report = train(configuration(write_text(tmp_path), tmp_path / "run", training={"steps": 2}))
+    assert "smoothed_loss" not in load_checkpoint(report.checkpoint).state.counters
 
 
 def test_without_validation(tmp_path: Path):

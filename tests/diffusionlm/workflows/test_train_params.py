@@ -30,6 +30,11 @@ def test_a_name_is_not_a_path(name):
         ({"generation": {"length": 65}, "model": {"context_length": 64}}, "65 is more than model.context_length = 64"),
         ({"data": {"validation_fraction": 0.0}}, "nothing is held out"),
         ({"lr_schedule": {"name": "cosine", "warmup_steps": 11}}, "warmup_steps = 11 is more than training.steps = 10"),
+        ({"model": {"shift": 1}}, "never-masked first token .* set model.shift = 0"),
+        (
+            {"training": {"steps": 10, "compile": True}, "log": {"activation_norms": True}},
+            "training.compile = true and log.activation_norms = true cannot go together",
+        ),
     ],
 )
 def test_sections_that_cannot_go_together(sections, said):
@@ -42,6 +47,7 @@ def test_sections_that_cannot_go_together(sections, said):
     [
         {"training": {"tokens": 5}},
         {"training": {"minutes": 0.5}},
+        {"training": {"steps": 10, "compile": True}, "log": {"weight_norms": True, "gradient_norms": True}},
         {"training": {"steps": 1, "batch_size": 10, "micro_batch_size": 5}},
         {"generation": {"length": 64}, "model": {"context_length": 64}},
         {"data": {"validation_fraction": 0.0}, "validation": {"skip": True}},
