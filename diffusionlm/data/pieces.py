@@ -57,7 +57,10 @@ def render(groups: list[Pieces], store: Tokens, width: int) -> Batch:
     else:
         columns = _render_ragged(pieces, store, used, width)
     x_1, segments, positions, document, window = (torch.from_numpy(c.reshape(n_rows, width)) for c in columns)
-    return Batch(x_1, segments, positions, document, window, torch.zeros((n_rows, width), dtype=torch.bool))
+    # NumPy's zeros, not torch's: one parallel torch operation in the prefetch thread gives it a team of OpenMP threads
+    # of its own, and with more of them than cores every operation of the training thread waits for its team to wake.
+    frozen = torch.from_numpy(np.zeros((n_rows, width), dtype=np.bool_))
+    return Batch(x_1, segments, positions, document, window, frozen)
 
 
 def _render_full(pieces: Pieces, store: Tokens) -> tuple[np.ndarray, ...]:
