@@ -101,6 +101,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
+        _output.set(None)
         try:
             function(*args, **kwargs)
         except FlowLMError as error:

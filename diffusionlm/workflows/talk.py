@@ -67,7 +67,7 @@ def next_commands(folder: Path, samples: SamplesParams) -> tuple[str, str, str]:
     # `uv run` puts the commands on the PATH of its child alone; the variable is how the child can tell.
     start = "uv run " if "UV_RUN_RECURSION_DEPTH" in os.environ else ""
     run = shlex.quote(str(folder))
-    prompt = next((text for text in samples.prompts if text.strip()), "The ")
+    prompt = next((text.strip("\n") for text in samples.prompts if text.strip()), "The ")
     text = samples.infill[0] if samples.infill else f"{prompt}<|hole:16|>"
     return (
         f"{start}flowlm-infer --checkpoint {run} --prompt {shlex.quote(prompt)} --watch",
