@@ -20,7 +20,7 @@ def opened(source, tokenizer, **data):
     """Return the text as ``flowlm train`` opens it."""
     params = DataParams.model_validate({"source": source, "cache": "none", **data})
     recipe = TOKENIZERS[tokenizer["name"]].Params.model_validate(tokenizer)
-    return corpus.open_text(params, recipe, 24, 5, lambda line: None, None)
+    return corpus.open_text(params, recipe, 24, 5, lambda line: None, None, lambda tokenizer: None)
 
 
 def parameters(text, output, **data):
