@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from diffusionlm.errors import DataError
 from diffusionlm.generation import Generation, generate
-from diffusionlm.generation.watch import LiveCanvas
+from diffusionlm.workflows.batch_by_batch import batch_by_batch
 from diffusionlm.workflows.opened import open_checkpoint
 from diffusionlm.workflows.params import InferParams
 
@@ -68,24 +67,9 @@ def infer(params: InferParams) -> Iterator[Sample]:
     if not prompts:
         prompts = [""]
     opened = open_checkpoint(params)
-    how = params.generation
-    together = max(1, how.batch_size // how.samples)
-    total = len(prompts) * how.samples
-    watching = LiveCanvas(opened.tokenizer) if params.watch else nullcontext()
-    for begin in range(0, len(prompts), together):
-        some = prompts[begin : begin + together]
-        with watching as observe:
-            made = generate(
-                opened.model,
-                opened.tokenizer,
-                opened.process,
-                some,
-                how,
-                first_sample=begin * how.samples,
-                observe=observe,
-            )
-        for index, one in enumerate(made):
-            yield Sample(some[index // how.samples], begin * how.samples + index, total, one)
+    total = len(prompts) * params.generation.samples
+    for number, prompt, one in batch_by_batch(generate, opened, prompts, params.generation, params.watch):
+        yield Sample(prompt, number, total, one)
 
 
 def _prompts_of(file: str | None) -> list[str]:

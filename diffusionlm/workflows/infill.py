@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from diffusionlm.generation import Infilled
 from diffusionlm.generation import infill as fill
-from diffusionlm.generation.watch import LiveCanvas
+from diffusionlm.workflows.batch_by_batch import batch_by_batch
 from diffusionlm.workflows.infer import read_text
 from diffusionlm.workflows.opened import open_checkpoint
 from diffusionlm.workflows.params import InfillParams
@@ -59,21 +58,6 @@ def infill(params: InfillParams) -> Iterator[FilledText]:
     if params.text_file is not None:
         texts.append(read_text(params.text_file))
     opened = open_checkpoint(params)
-    how = params.generation
-    together = max(1, how.batch_size // how.samples)
-    total = len(texts) * how.samples
-    watching = LiveCanvas(opened.tokenizer) if params.watch else nullcontext()
-    for begin in range(0, len(texts), together):
-        some = texts[begin : begin + together]
-        with watching as observe:
-            made = fill(
-                opened.model,
-                opened.tokenizer,
-                opened.process,
-                some,
-                how,
-                first_sample=begin * how.samples,
-                observe=observe,
-            )
-        for index, one in enumerate(made):
-            yield FilledText(some[index // how.samples], begin * how.samples + index, total, one)
+    total = len(texts) * params.generation.samples
+    for number, given, one in batch_by_batch(fill, opened, texts, params.generation, params.watch):
+        yield FilledText(given, number, total, one)

@@ -92,15 +92,15 @@ def test_a_traceback_reaches_the_terminal_for_our_faults():
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (PermissionError(errno.EACCES, "Permission denied", "/root/run"), "Permission denied"),
-        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/root/run"), "Not a directory"),
-        (IsADirectoryError(errno.EISDIR, "Is a directory", "/root/run"), "Is a directory"),
+        (PermissionError(errno.EACCES, "Permission denied", "/nowhere/run"), "Permission denied"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/nowhere/run"), "Not a directory"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "/nowhere/run"), "Is a directory"),
     ],
 )
 def test_a_path_that_cannot_be_used_is_named(error, reason):
     result = result_of(error)
     assert result.exit_code == 2
-    assert result.stderr == f"error: cannot use '/root/run': {reason}; check the path and its permissions\n"
+    assert result.stderr == f"error: cannot use '/nowhere/run': {reason}; check the path and its permissions\n"
 
 
 def test_a_refusal_without_a_path_is_a_fault():
