@@ -11,11 +11,10 @@ from diffusionlm.generation.watch import LiveCanvas
 from diffusionlm.workflows.opened import Opened
 
 T = TypeVar("T")
-P = TypeVar("P", bound=SamplingParams)
 
 
 def batch_by_batch(
-    make: Callable[..., Sequence[T]], opened: Opened, texts: Sequence[str], params: P, watch: bool
+    make: Callable[..., Sequence[T]], opened: Opened, texts: Sequence[str], params: SamplingParams, watch: bool
 ) -> Iterator[tuple[int, str, T]]:
     """Yield (number of the sample, its text, the sample) in order.
 
