@@ -64,8 +64,9 @@ def infer(params: InferParams) -> Iterator[Sample]:
         FlowLMError: The checkpoint is missing or damaged, or a prompt is longer than the context.
     """
     prompts = [*params.prompts, *_prompts_of(params.prompts_file)]
-    if not prompts:
-        prompts = [""]
+    if not prompts and params.prompts_file is not None:
+        raise DataError(f"{params.prompts_file} holds no prompt; give one per line, or leave the file out")
+    prompts = prompts or [""]
     opened = open_checkpoint(params)
     total = len(prompts) * params.generation.samples
     for number, prompt, one in batch_by_batch(generate, opened, prompts, params.generation, params.watch):

@@ -57,3 +57,13 @@ def test_json_lines_may_hold_any_character(tmp_path):
     (tmp_path / "broken.jsonl").write_bytes(b'{"prompt": "a"}\n{}\n')
     with pytest.raises(DataError, match="line 2: expected a JSON object"):
         _prompts_of(str(tmp_path / "broken.jsonl"))
+
+
+def test_a_file_without_prompts_is_refused(tmp_path):
+    from diffusionlm.workflows.infer import infer
+    from diffusionlm.workflows.params import InferParams
+
+    empty = tmp_path / "empty.txt"
+    empty.write_text("")
+    with pytest.raises(DataError, match="holds no prompt"):
+        next(iter(infer(InferParams(checkpoint="runs/none", prompts_file=str(empty)))))
