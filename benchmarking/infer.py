@@ -23,6 +23,7 @@ from diffusionlm.generation.canvas import prompt_template
 from diffusionlm.model.transformer import build_model
 from diffusionlm.process import PROCESSES, Vocabulary
 from diffusionlm.registry import params_name
+from diffusionlm.sampling import SAMPLERS
 from diffusionlm.workflows.params import BenchInferParams
 from diffusionlm.workflows.runtime import DTYPES, choose_device
 from diffusionlm.workflows.talk import say
@@ -122,7 +123,7 @@ def bench_infer(params: BenchInferParams) -> SampleBench:
         for skipped in resolve_checkpoint(params.checkpoint).skipped:
             say(f"passed over: {skipped.reason}")
     rows = []
-    for sampler in params.samplers or (params.generation.sampler,):
+    for sampler in params.samplers or (params.generation.sampler or _default_sampler(params),):
         sizes = sorted({1, params.generation.batch_size})
         contenders = {str(size): (build_sampling, (params, sampler, size, str(device))) for size in sizes}
         measured = in_turns(contenders, warmup=params.warmup, repeats=params.repeats, threads=params.threads)
@@ -133,6 +134,14 @@ def bench_infer(params: BenchInferParams) -> SampleBench:
     if params.output is not None:
         append(params.output, rows)
     return result
+
+
+def _default_sampler(params: BenchInferParams) -> Any:
+    """Return the sampler that belongs to the process."""
+    process = type(params.process)
+    if params.checkpoint is not None:
+        process = type(load_checkpoint(resolve_checkpoint(params.checkpoint).path).process)
+    return SAMPLERS[PROCESSES[params_name(process)].sampler].Params()
 
 
 def _row(params: BenchInferParams, sampler: str, batch: int, measured: Measured) -> SampleRow:

@@ -88,7 +88,7 @@ class FlowLM(Contender):
         )
         self.round, self.batch = 0, random_batch(params, 0)
         with torch.no_grad():
-            self.first = float(loss_sum(self.model, self._prepared(0)).nll.mean())
+            self.first = float(loss_sum(self.model, self._prepared(0)).values.mean())
         check_start(self.first, params.vocabulary, "flowlm")
         self.model.train()
 
@@ -101,7 +101,7 @@ class FlowLM(Contender):
     def facts(self) -> Facts:
         """Return its size, losses and FLOPs; corruption is a function of the round, so scored rows are counted anew."""
         rounds = range(self.params.warmup, self.params.warmup + self.params.repeats)
-        rows = sum(len(self._prepared(round_).rows) for round_ in rounds) / len(rounds)
+        rows = sum(len(one.columns) for round_ in rounds for one in self._prepared(round_).passes) / len(rounds)
         shape, tokens = self.params.model, self.batch.x_1.numel()
         return {
             "parameters": self.size,

@@ -53,15 +53,15 @@ class Registry(Generic[T]):
         method: Any = self[params_name(type(params))]
         return method(params, *args, **kwargs)
 
-    def union(self, default: str) -> Any:
+    def union(self, default: str | None = None) -> Any:
         """Return the pydantic type of "parameters of one of these methods", told apart by ``name``.
 
-        A table without a ``name`` means ``default``.
+        A table without a ``name`` means ``default``, if there is one.
         """
         members = tuple(self._methods[name].Params for name in self)  # type: ignore[attr-defined]
 
         def fill_name(value: object) -> object:
-            return {"name": default, **value} if isinstance(value, dict) else value
+            return {"name": default, **value} if default is not None and isinstance(value, dict) else value
 
         if len(members) == 1:
             return Annotated[members[0], BeforeValidator(fill_name)]

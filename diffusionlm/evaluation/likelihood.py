@@ -1,6 +1,6 @@
 """The likelihood bound of a text under a model, with its standard error.
 
-    NELBO(x) = E_{k ~ U(0,1)} Σ_{i noised} w_i·CE_i,     at the time t = κ⁻¹(k)
+    NELBO(x) = E_{k ~ U(0,1)} Σ_{i noised} w_i·CE_i,     at the time t = κ⁻¹(k)  (the mask process)
 
 The noise level is uniform in κ, not in t, so the value does not depend on the schedule (docs/MATH.md §1). For an
 absorbing process w = 1/(1 − κ) with every token masked alone, or L/n with exactly n ~ U{1 … L} of a document's L tokens
@@ -25,21 +25,30 @@ import torch
 from diffusionlm.data.batch import Batch
 from diffusionlm.errors import DataError, PairingError
 from diffusionlm.evaluation.summary import Estimator, LikelihoodReport, WindowScores, summarise
-from diffusionlm.kernels.linear_cross_entropy import linear_cross_entropy
-from diffusionlm.objective.engine import Network, gather_scored
-from diffusionlm.process import Layout, Process
+from diffusionlm.objective.base import Term
+from diffusionlm.objective.bound import bound_of
+from diffusionlm.objective.engine import Network, make_pass, run_pass
+from diffusionlm.process import Process
+from diffusionlm.process.head import Head
+from diffusionlm.process.layout import time_groups
 from diffusionlm.process.times import GOLDEN
 from diffusionlm.rng import Draws, key, scalar_uniform
 
 PSI = math.sqrt(2.0) - 1.0
-LARGEST_KAPPA = 1.0 - 1e-9
+SILVER = math.sqrt(3.0) - 1.0
+LARGEST_LEVEL = 1.0 - 1e-9
 """Beyond it a weight 1/(1 − κ) would be all rounding; the share of the integral left out is below 1e-9."""
 
 
 class ScoredModel(Network, Protocol):
-    """A network that can be put into evaluation mode."""
+    """A network that can be put into evaluation mode, and says what its output is."""
 
     training: bool
+
+    @property
+    def kind(self) -> Head:
+        """What its logits are."""
+        ...
 
     def train(self, mode: bool = True) -> object:
         """Switch between training and evaluation mode."""
@@ -140,10 +149,14 @@ def _scoring_process(process: Process, estimator: Estimator) -> Process:
     return type(process)(process.params.model_copy(update={"corruption": estimator}), process.vocabulary)
 
 
-def noise_levels(batch: Batch, draw: int, draws: int, seed: int) -> torch.Tensor:
-    """Return (B, T) float64 levels k ∈ [0, 1) of one draw, constant over a window; see the module's docstring."""
+def noise_levels(batch: Batch, blocks: torch.Tensor | None, draw: int, draws: int, seed: int) -> torch.Tensor:
+    """Return (B, T) float64 levels k ∈ [0, 1) of one draw, constant over a window, or over each of its blocks (B, T).
+
+    See the module's docstring; blocks take a third irrational step.
+    """
     u = scalar_uniform(seed, "evaluation/times", 0)
-    return (u + batch.document.double() * GOLDEN + batch.window.double() * PSI + draw / draws) % 1.0
+    base = u + batch.document.double() * GOLDEN + batch.window.double() * PSI + draw / draws
+    return (base if blocks is None else base + blocks.double() * SILVER) % 1.0
 
 
 def _score_batch(
@@ -165,14 +178,15 @@ def _score_batch(
         ]
 
     sizes = torch.where(editable, byte_lengths[batch.x_1.clamp(max=len(byte_lengths) - 1)], 0)
-    nats = []
+    nats, blocks = [], process.blocks(batch.positions)
+    shared = time_groups(batch.segments, blocks)
     for draw in range(draws):
-        t = process.schedule.inverse(noise_levels(batch, draw, draws, seed).clamp(max=LARGEST_KAPPA))
+        t = process.time_of_level(noise_levels(batch, blocks, draw, draws, seed).clamp(max=LARGEST_LEVEL))
         noise = Draws(key(seed, "evaluation"), draw, batch.document, batch.window, batch.positions)
-        corrupted = process.corrupt(batch.x_1, t, editable, batch.segments, noise, measure="kappa")
-        rows, weight, _ = gather_scored(corrupted.noised, corrupted.weight)
-        hidden = model(corrupted.x_t, corrupted.t, Layout(batch.segments, batch.positions), rows)
-        _, nll = linear_cross_entropy(hidden, model.head_weight, batch.x_1.flatten()[rows], weight)
-        nats.append(total(weight * nll.double(), group[rows]))
+        corrupted = process.corrupt(batch.x_1, t, editable, shared, noise, measure="level")
+        view = process.view(corrupted, batch.x_1, batch.segments, batch.positions)
+        one = make_pass(Term(view, bound_of(process, corrupted, model.kind)), corrupted, batch.x_1)
+        _, values = run_pass(model, one)
+        nats.append(total(one.weight * values.double(), group[one.rows.index]))
     parts = (name(batch.document), name(batch.window), tokens[present], total(sizes.flatten(), group))
     return (*(part.cpu().numpy() for part in parts), torch.stack(nats).cpu().numpy())

@@ -13,7 +13,6 @@ from diffusionlm.generation.canvas import Template, lay_out
 from diffusionlm.generation.loop import Observer, sample
 from diffusionlm.generation.params import SamplingParams
 from diffusionlm.process import Process
-from diffusionlm.sampling import SAMPLERS, Filters
 from diffusionlm.sampling.predictor import ModelPredictor
 
 if TYPE_CHECKING:
@@ -60,8 +59,7 @@ def complete(
         ConfigError: Too few steps for the blocks, or a shifted model without a given first token.
         PairingError: The sampler does not fit the process.
     """
-    filters = Filters(temperature=params.temperature, top_k=params.top_k, top_p=params.top_p)
-    sampler = SAMPLERS.build(params.sampler, process, filters)
+    sampler = params.build_sampler(process)
     _check_shift(model, templates)
     device = next(model.parameters()).device
     order = sorted(range(len(templates)), key=lambda i: templates[i].length)

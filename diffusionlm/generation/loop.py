@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 from diffusionlm.generation.blocks import Blocks
 from diffusionlm.generation.canvas import Canvas
 from diffusionlm.lazy import torch
+from diffusionlm.process.discrete import DiscreteProcess
 from diffusionlm.rng import Draws
 from diffusionlm.sampling import Predictor, Sampler, State, TraceStep
+from diffusionlm.sampling.predictor import ConvertedPredictor
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ def sample(
         ConfigError: Fewer steps than blocks.
         PairingError: The sampler cannot use this kind of head.
     """
-    sampler.check_head(predictor.kind)
-    process = sampler.process
+    process, wanted = sampler.process, sampler.wanted_head(predictor.kind)
+    if wanted != predictor.kind and isinstance(process, DiscreteProcess):
+        predictor = ConvertedPredictor(predictor, process, wanted)
     blocks = Blocks.of(canvas.editable, block_length, steps)
     z = process.source(canvas.ids, canvas.editable, _draws(canvas, seed, 0))
     block, step = torch.zeros_like(blocks.number), torch.zeros_like(blocks.number)
@@ -103,7 +106,8 @@ def sample(
         state = State(z, is_open, t, step, blocks.planned(block), _draws(canvas, seed, n), memory)
         plan = sampler.plan(state)
         rows = plan.sites.flatten().nonzero().squeeze(1)
-        logits = predictor.predict(z, blocks.model_time(process, block, t), rows) if rows.numel() else nothing
+        shown = z if plan.shown is None else plan.shown
+        logits = predictor.predict(shown, blocks.model_time(process, block, t), rows) if rows.numel() else nothing
         moved = sampler.step(state, plan, rows, logits)
         z_new = torch.where(is_open, moved.z, z)
         if trace:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
 
-from diffusionlm.sampling import SAMPLERS, Filters
+from pydantic import Field, field_validator
+
+from diffusionlm.process import Process
+from diffusionlm.sampling import SAMPLERS, Filters, Sampler
 
 
 class SamplingParams(Filters):
@@ -12,10 +15,8 @@ class SamplingParams(Filters):
 
     steps: int = Field(default=64, ge=1)
     """Steps of a canvas: the most network evaluations it takes. More steps than tokens cost nothing."""
-    sampler: SAMPLERS.union(default="ancestral") = Field(  # pyright: ignore[reportInvalidTypeForm]
-        default_factory=SAMPLERS["ancestral"].Params, validate_default=True
-    )
-    """The rule that turns noise into text."""
+    sampler: SAMPLERS.union() | None = None  # pyright: ignore[reportInvalidTypeForm]
+    """The rule that turns noise into text; unset = the one that belongs to the model's process."""
     block_length: int | None = Field(default=None, ge=1)
     """Tokens per semi-autoregressive block, finished left to right; unset = all at once."""
     samples: int = Field(default=1, ge=1)
@@ -24,6 +25,22 @@ class SamplingParams(Filters):
     """Canvases sampled together. It changes the speed, never a sample."""
     seed: int = 0
     """Names the random streams; sample i of seed s is always the same text."""
+
+    @field_validator("sampler", mode="before")
+    @classmethod
+    def _empty(cls, value: Any) -> Any:
+        """An empty table names nothing."""
+        return None if value == {} else value
+
+    def build_sampler(self, process: Process) -> Sampler:
+        """Return the sampler for a process.
+
+        Raises:
+            PairingError: The one that is named does not fit it.
+        """
+        filters = Filters(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+        params = SAMPLERS[process.sampler].Params() if self.sampler is None else self.sampler
+        return SAMPLERS.build(params, process, filters)
 
 
 class GenerationParams(SamplingParams):

@@ -7,6 +7,8 @@ https://arxiv.org/abs/2305.13245.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -23,12 +25,31 @@ def attention_mask(layout: Layout) -> torch.Tensor | None:
 
     Padding (segment 0) sees padding, so that no query is left without a key; nothing scores it.
     """
-    if layout.segments is None or one_document(layout.segments):
+    conditions = []
+    if layout.segments is not None and not one_document(layout.segments):
+        conditions.append(_pairs(layout.segments, torch.eq))
+    if layout.blocks is not None:
+        conditions.append(_blocks_seen(layout.blocks, layout.clean))
+    if not conditions:
         return None
-    same = layout.segments[:, None, :, None] == layout.segments[:, None, None, :]
+    mask = conditions[0] if len(conditions) == 1 else conditions[0] & conditions[1]
     if layout.causal:
-        same = same & torch.ones(same.shape[-2:], dtype=torch.bool, device=same.device).tril()
-    return same
+        mask = mask & torch.ones(mask.shape[-2:], dtype=torch.bool, device=mask.device).tril()
+    return mask
+
+
+def _pairs(values: torch.Tensor, relation: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Return (B, 1, S, S) bool: relation(value of the query, value of the key)."""
+    return relation(values[:, None, :, None], values[:, None, None, :])
+
+
+def _blocks_seen(blocks: torch.Tensor, clean: torch.Tensor | None) -> torch.Tensor:
+    """Return (B, 1, S, S) bool, the pattern of block diffusion; see ``Layout``. arXiv:2503.09573, §3.4."""
+    if clean is None:
+        return _pairs(blocks, torch.ge)
+    query, key = clean[:, None, :, None], clean[:, None, None, :]
+    same, later = _pairs(blocks, torch.eq), _pairs(blocks, torch.gt)
+    return torch.where(key, later | (query & same), same & ~query)
 
 
 def one_document(segments: torch.Tensor) -> bool:

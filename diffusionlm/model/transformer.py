@@ -23,6 +23,8 @@ from diffusionlm.model.norm import RMSNorm
 from diffusionlm.model.params import TransformerParams
 from diffusionlm.model.rope import rope_tables
 from diffusionlm.model.time import Modulation, TimeEmbedding
+from diffusionlm.process.base import Tokens
+from diffusionlm.process.head import Head
 from diffusionlm.process.layout import Layout
 from diffusionlm.process.vocabulary import Vocabulary
 from diffusionlm.rng import seed_torch
@@ -75,6 +77,7 @@ class Transformer(nn.Module):
 
     Attributes:
         compute_dtype: dtype of the residual stream and of every matmul; parameters stay in their own (float32).
+        kind: Which predictive the logits are; decided by the objective that trains it, and kept in its checkpoint.
         gradient_checkpointing: Recompute each block in the backward pass instead of keeping its activations.
     """
 
@@ -82,6 +85,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.params, self.vocabulary = params, vocabulary
         self.compute_dtype: torch.dtype = torch.float32
+        self.kind: Head = "posterior"
         self.gradient_checkpointing = False
         self.embedding = nn.Parameter(torch.empty(vocabulary.rows, params.width))
         self.time = TimeEmbedding() if params.time_conditioning else None
@@ -96,7 +100,7 @@ class Transformer(nn.Module):
 
     def forward(
         self,
-        x_t: torch.Tensor,
+        x_t: Tokens,
         t: torch.Tensor | None,
         layout: Layout,
         rows: torch.Tensor | None = None,
@@ -104,7 +108,7 @@ class Transformer(nn.Module):
         """Return the final normalised states that predict tokens.
 
         Args:
-            x_t: (B, T) int64 noisy tokens.
+            x_t: (B, T) int64 noisy tokens, or a state that embeds itself.
             t: (B, T) times; ignored (and may be None) unless the model is conditioned on time.
             layout: Segments, positions and direction of attention.
             rows: (N,) int64 flat indices into B·T of the positions to predict; None = all.
@@ -112,10 +116,12 @@ class Transformer(nn.Module):
         Returns:
             (N, D) or (B, T, D) in ``compute_dtype``. With ``shift`` = 1 the state for token i is read at i − 1.
         """
-        h = nn.functional.embedding(x_t, self.embedding).to(self.compute_dtype)
+        is_ids = isinstance(x_t, torch.Tensor)
+        h = nn.functional.embedding(x_t, self.embedding) if is_ids else x_t.embed(self.embedding)
+        h = h.to(self.compute_dtype)
         positions = layout.positions
         if positions is None:
-            positions = torch.arange(x_t.shape[1], device=x_t.device)[None]
+            positions = torch.arange(h.shape[1], device=h.device)[None]
         rope = rope_tables(positions, self.params.resolved_head_width, self.params.rope_theta, h.dtype)
         causal = layout.causal or self.params.causal
         mask = attention_mask(layout.with_causal(causal))

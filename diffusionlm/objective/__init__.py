@@ -1,11 +1,18 @@
 """Training objectives. A new one is a file here and an import line below."""
 
-from diffusionlm.objective.base import Objective
+from diffusionlm.objective.base import Objective, ObjectiveParams
 from diffusionlm.objective.ce import CE
 from diffusionlm.objective.llada import LLaDA
 from diffusionlm.objective.nelbo import NELBO
-from diffusionlm.registry import Registry
+from diffusionlm.process.head import Head
+from diffusionlm.registry import Registry, params_name
 
 OBJECTIVES: Registry[Objective] = Registry("objective", Objective, globals())
 
-__all__ = ["CE", "NELBO", "OBJECTIVES", "LLaDA", "Objective"]
+
+def network_head(params: ObjectiveParams) -> Head:
+    """Return what a network that was trained with an objective predicts."""
+    return params.head or OBJECTIVES[params_name(type(params))].head
+
+
+__all__ = ["CE", "NELBO", "OBJECTIVES", "LLaDA", "Objective", "network_head"]

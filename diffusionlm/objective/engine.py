@@ -13,9 +13,11 @@ from typing import Protocol
 import torch
 
 from diffusionlm.kernels.linear_cross_entropy import linear_cross_entropy
-from diffusionlm.objective.base import Objective
-from diffusionlm.process.base import Corrupted
-from diffusionlm.process.layout import Layout
+from diffusionlm.kernels.linear_row_loss import linear_row_loss
+from diffusionlm.objective.base import Objective, Term
+from diffusionlm.objective.rows import Loss, Rows
+from diffusionlm.process.base import Corrupted, Tokens, View
+from diffusionlm.process.layout import Layout, time_groups
 from diffusionlm.process.times import draw_times
 from diffusionlm.rng import Draws
 
@@ -32,7 +34,7 @@ class Network(Protocol):
         ...
 
     def __call__(
-        self, x_t: torch.Tensor, t: torch.Tensor | None, layout: Layout, rows: torch.Tensor | None = None
+        self, x_t: Tokens, t: torch.Tensor | None, layout: Layout, rows: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return (N, D) states of the rows."""
         ...
@@ -56,25 +58,38 @@ class CleanBatch(Protocol):
 
 
 @dataclass(frozen=True)
+class Pass:
+    """One pass of the network over a corrupted micro-batch, with the rows that it scores.
+
+    Attributes:
+        view: What the network is shown.
+        columns: (N,) int64 flat indices into the view of the scored rows.
+        rows: What the loss may read at them.
+        weight: (N,) float64 weights; 0 at the repeats.
+        scored: How many of the N are scored; repeats of the first one follow (see ``gather_scored``).
+        loss: Of a row; None = the cross-entropy.
+    """
+
+    view: View
+    columns: torch.Tensor
+    rows: Rows
+    weight: torch.Tensor
+    scored: int
+    loss: Loss | None
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A corrupted micro-batch with what its loss needs.
 
     Attributes:
         corrupted: The noisy states.
-        layout: Segments (after cropping) and positions.
-        rows: (N,) int64 flat indices of the scored positions, then repeats of the first one (see ``gather_scored``).
-        target: (N,) int64 clean tokens there.
-        weight: (N,) float64 weights there; 0 at the repeats.
-        scored: How many of the N are scored.
+        passes: The passes of the network, of which most objectives have one.
         denominator: 0-dim int64, this batch's share of the divisor.
     """
 
     corrupted: Corrupted
-    layout: Layout
-    rows: torch.Tensor
-    target: torch.Tensor
-    weight: torch.Tensor
-    scored: int
+    passes: tuple[Pass, ...]
     denominator: torch.Tensor
 
 
@@ -83,12 +98,12 @@ class LossSum:
     """The loss of a micro-batch before division.
 
     Attributes:
-        total: 0-dim, Σ weight · CE in nats, differentiable.
-        nll: CE of each scored row in nats, without gradient.
+        total: 0-dim, Σ weight · loss in nats, differentiable.
+        values: Loss of each scored row in nats, without gradient.
     """
 
     total: torch.Tensor
-    nll: torch.Tensor
+    values: torch.Tensor
 
 
 def prepare(
@@ -106,26 +121,42 @@ def prepare(
     """
     draws = Draws(seed=seed, step=step, document=batch.document, window=batch.window, position=batch.positions)
     segments = objective.crop(batch.segments, draws)
-    t = objective.clock(draw_times(objective.params.times, seed, step, rows_of_step, global_rows, segments))
+    groups = time_groups(segments, objective.process.blocks(batch.positions))
+    t = objective.clock(draw_times(objective.params.times, seed, step, rows_of_step, global_rows, groups))
     editable = (segments > 0) & ~batch.frozen
-    corrupted = objective.process.corrupt(batch.x_1, t, editable, segments, draws)
-    rows, weight, scored = gather_scored(objective.scored(corrupted), objective.weight(corrupted))
+    corrupted = objective.process.corrupt(batch.x_1, t, editable, groups, draws)
+    terms = objective.terms(corrupted, batch.x_1, segments, batch.positions)
     return Prepared(
         corrupted=corrupted,
-        layout=Layout(segments=segments, positions=batch.positions),
-        rows=rows,
-        target=batch.x_1.flatten()[rows],
-        weight=weight,
-        scored=scored,
+        passes=tuple(make_pass(term, corrupted, batch.x_1) for term in terms),
         denominator=objective.denominator(corrupted),
     )
 
 
+def make_pass(term: Term, corrupted: Corrupted, x_1: torch.Tensor) -> Pass:
+    """Gather what a term scores."""
+    index, weight, scored = gather_scored(term.scored.chosen, term.scored.weight)
+    rows = Rows.of(corrupted, x_1, index)
+    return Pass(term.view, term.view.columns(index, x_1.shape[1]), rows, weight, scored, term.scored.loss)
+
+
+def run_pass(model: Network, one: Pass) -> tuple[torch.Tensor, torch.Tensor]:
+    """Run the network on a pass: Σ weight · loss, differentiable, and (N,) the loss of each row, repeats included."""
+    hidden = model(one.view.tokens, one.view.t, one.view.layout, one.columns)
+    loss, rows = one.loss, one.rows
+    if loss is None:
+        return linear_cross_entropy(hidden, model.head_weight, rows.x, one.weight)
+    return linear_row_loss(hidden, model.head_weight, one.weight, lambda logits, chunk: loss(logits, rows.part(chunk)))
+
+
 def loss_sum(model: Network, prepared: Prepared) -> LossSum:
     """Run the network on a prepared micro-batch and return its undivided loss."""
-    hidden = model(prepared.corrupted.x_t, prepared.corrupted.t, prepared.layout, prepared.rows)
-    total, nll = linear_cross_entropy(hidden, model.head_weight, prepared.target, prepared.weight)
-    return LossSum(total=total, nll=nll[: prepared.scored])
+    total, values = torch.zeros((), device=prepared.denominator.device), []
+    for one in prepared.passes:
+        part, value = run_pass(model, one)
+        total = total + part
+        values.append(value[: one.scored])
+    return LossSum(total=total, values=torch.cat(values))
 
 
 def gather_scored(chosen: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:

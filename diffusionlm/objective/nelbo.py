@@ -1,9 +1,10 @@
 """The likelihood bound itself as the training loss.
 
-    loss = E_t c(t) Σ_{i noised} CE_i / (editable tokens)            (absorbing process)
+    loss = NELBO / (editable tokens)
 
-In expectation this is the negative ELBO in nats per token; see docs/MATH.md §1. Sahoo et al. 2024,
-https://arxiv.org/abs/2406.07524 eq. 10; Shi et al. 2024, https://arxiv.org/abs/2406.04329.
+In expectation this is the negative ELBO in nats per token, for any discrete process; the formula is in
+``diffusionlm.objective.bound``, and for the mask process it is E_t c(t) Σ_{i masked} CE_i. docs/MATH.md §1.
+Sahoo et al. 2024, https://arxiv.org/abs/2406.07524 eq. 10; Shi et al. 2024, https://arxiv.org/abs/2406.04329.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 from typing import Literal
 
 from diffusionlm.lazy import torch
-from diffusionlm.objective.base import Objective, ObjectiveParams
+from diffusionlm.objective.base import Objective, ObjectiveParams, Term
+from diffusionlm.objective.bound import bound_of
 from diffusionlm.process.base import Corrupted
 
 
@@ -28,8 +30,14 @@ class NELBO(Objective):
     head = "leave_one_out"
     is_bound = True
 
+    def terms(
+        self, corrupted: Corrupted, x_1: torch.Tensor, segments: torch.Tensor, positions: torch.Tensor
+    ) -> list[Term]:
+        view = self.process.view(corrupted, x_1, segments, positions)
+        return [Term(view, bound_of(self.process, corrupted, self.network_head))]
+
     def scored(self, corrupted: Corrupted) -> torch.Tensor:
-        return corrupted.noised
+        return corrupted.weight > 0
 
     def weight(self, corrupted: Corrupted) -> torch.Tensor:
         return corrupted.weight

@@ -1,10 +1,16 @@
 """Noising processes, from noise (t = 0) to data (t = 1). A new one is a file here and an import line below."""
 
 from diffusionlm.process.base import Corrupted, Process
+from diffusionlm.process.discrete import DiscreteProcess
+from diffusionlm.process.head import Head
 from diffusionlm.process.layout import Layout
 from diffusionlm.process.mask import MaskProcess
+from diffusionlm.process.mixture import MixtureProcess
+from diffusionlm.process.mixture_path import MixturePath
+from diffusionlm.process.noise import Noise
 from diffusionlm.process.registries import SCHEDULES
 from diffusionlm.process.times import TimesParams, draw_times
+from diffusionlm.process.uniform import UniformProcess
 from diffusionlm.process.vocabulary import Vocabulary
 from diffusionlm.registry import Registry
 
@@ -14,10 +20,16 @@ __all__ = [
     "PROCESSES",
     "SCHEDULES",
     "Corrupted",
+    "DiscreteProcess",
+    "Head",
     "Layout",
     "MaskProcess",
+    "MixturePath",
+    "MixtureProcess",
+    "Noise",
     "Process",
     "TimesParams",
+    "UniformProcess",
     "Vocabulary",
     "draw_times",
 ]

@@ -8,17 +8,39 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from diffusionlm.lazy import torch
 from diffusionlm.params import Strict
+from diffusionlm.process.layout import Layout
+from diffusionlm.process.noise import Noise
 from diffusionlm.process.schedules import Schedule
 from diffusionlm.process.vocabulary import Vocabulary
 from diffusionlm.rng import Draws
 
 Bound = Literal["tight", "loose", "none"]
+BoundForm = Literal["ce", "dense"]
 State = Literal["ids", "simplex"]
-Measure = Literal["t", "kappa"]
+Measure = Literal["t", "level"]
+
+
+class Embeddable(Protocol):
+    """A noisy state that is not token ids (a point of the simplex at each position), as the network takes it in."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(B, T)."""
+        ...
+
+    def embed(self, table: torch.Tensor) -> torch.Tensor:
+        """Return (B, T, D) input states for an embedding table (rows, D), differentiable in the table."""
+        ...
+
+
+if TYPE_CHECKING:
+    Tokens: TypeAlias = torch.Tensor | Embeddable
+else:
+    Tokens = Any
 
 
 @dataclass(frozen=True)
@@ -26,20 +48,42 @@ class Corrupted:
     """A batch of noisy states.
 
     Attributes:
-        x_t: (B, T) int64, the noisy tokens.
-        t: (B, T) float64, the time of each position's document.
+        x_t: (B, T) int64, the noisy tokens; or a state on the simplex.
+        t: (B, T) float64, the time of each position.
         noised: (B, T) bool, positions that the process noised.
         editable: (B, T) bool, positions that it was allowed to noise.
-        weight: (B, T) float64, the bound's weight at the noised positions, 0 elsewhere.
+        weight: (B, T) float64, the bound's weight where a position enters it, 0 elsewhere.
         noise_probability: (B, T) float64, the probability with which each editable position was noised.
+        noise: ν_t at the positions, (B, T) each; None where the process is not discrete.
     """
 
-    x_t: torch.Tensor
+    x_t: Tokens
     t: torch.Tensor
     noised: torch.Tensor
     editable: torch.Tensor
     weight: torch.Tensor
     noise_probability: torch.Tensor
+    noise: Noise | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """What the network is shown of a corrupted batch; S columns, of which the first T predict the T positions.
+
+    Attributes:
+        tokens: (B, S) int64, or a state on the simplex.
+        t: (B, S) float64.
+        layout: Which columns see which.
+    """
+
+    tokens: Tokens
+    t: torch.Tensor
+    layout: Layout
+
+    def columns(self, rows: torch.Tensor, length: int) -> torch.Tensor:
+        """Return the flat indices into B·S of flat indices into B·T, T = ``length``."""
+        width = self.t.shape[1]
+        return rows if width == length else rows // length * width + rows % length
 
 
 class Process(ABC):
@@ -49,12 +93,18 @@ class Process(ABC):
         Params: The parameter class; its ``name`` is the registry name.
         bound: Whether the likelihood bound equals the entropy at the optimal head ("tight"), is valid but larger
             ("loose"), or does not exist ("none").
+        bound_form: The bound of a position is ``weight`` times its cross-entropy ("ce"), or times the divergence of
+            two marginals, which needs the head's whole distribution ("dense").
         state: Whether a noisy state is token ids or a point of the simplex.
+        objective, sampler: Registry names of what a configuration uses where it names none.
     """
 
     Params: ClassVar[type[Strict]]
     bound: ClassVar[Bound]
+    bound_form: ClassVar[BoundForm] = "dense"
     state: ClassVar[State]
+    objective: ClassVar[str]
+    sampler: ClassVar[str]
 
     def __init__(self, params: Any, vocabulary: Vocabulary) -> None:
         self.params = params
@@ -71,7 +121,7 @@ class Process(ABC):
         x_1: torch.Tensor,
         t: torch.Tensor,
         editable: torch.Tensor,
-        segments: torch.Tensor,
+        groups: torch.Tensor,
         draws: Draws,
         measure: Measure = "t",
     ) -> Corrupted:
@@ -79,12 +129,12 @@ class Process(ABC):
 
         Args:
             x_1: (B, T) int64 clean tokens.
-            t: (B, T) float64 times, constant over each document.
+            t: (B, T) float64 times, constant over each group.
             editable: (B, T) bool; other positions stay clean.
-            segments: (B, T) int64 document segments, 0 = padding.
+            groups: (B, T) int64, which positions share a time (``time_groups``), 0 = padding.
             draws: Random numbers keyed by document, window and position.
-            measure: What the times are uniform in: t itself, or κ(t) (which makes the bound's value independent of the
-                schedule by construction). It sets the scale of ``weight``.
+            measure: What the times are uniform in: t itself, or the level of ``time_of_level``. It sets the scale of
+                ``weight``.
         """
 
     @abstractmethod
@@ -93,6 +143,29 @@ class Process(ABC):
 
         The noise does not depend on the values of ``x`` at the editable positions.
         """
+
+    def time_of_level(self, level: torch.Tensor) -> torch.Tensor:
+        """Return the time of an evaluator's noise level, float64 in [0, 1); levels are uniform in (0, 1).
+
+        κ⁻¹ unless overridden: the bound's value then does not depend on the schedule by construction.
+        """
+        return self.schedule.inverse(level)
+
+    def blocks(self, positions: torch.Tensor) -> torch.Tensor | None:
+        """Return (B, T) int64, the block of each position in its document window; None = a window is one block."""
+        del positions
+        return None
+
+    def view(self, corrupted: Corrupted, x_1: torch.Tensor, segments: torch.Tensor, positions: torch.Tensor) -> View:
+        """Return what the network is shown: the noisy state alone, unless overridden.
+
+        Args:
+            corrupted: The noisy state.
+            x_1: (B, T) int64 clean tokens; only a process whose network may see them (causally) uses them.
+            segments, positions: (B, T) int64.
+        """
+        del x_1
+        return View(corrupted.x_t, corrupted.t, Layout(segments=segments, positions=positions))
 
     @abstractmethod
     def is_noise(self, z: torch.Tensor) -> torch.Tensor:

@@ -21,12 +21,31 @@ class Layout:
         positions: (B, T) int64 or None. The position inside the document window that rotary embeddings see; None means
             0 … T − 1.
         causal: Attend to earlier positions only.
+        blocks, clean: (B, S) int64 and (B, S) bool, or None. Blocks of block diffusion: a noisy position sees its own
+            block's noisy positions and the clean ones of earlier blocks; a clean one sees clean ones of its own and
+            earlier blocks. ``clean`` None: every position sees its own and earlier blocks.
     """
 
     segments: torch.Tensor | None = None
     positions: torch.Tensor | None = None
     causal: bool = False
+    blocks: torch.Tensor | None = None
+    clean: torch.Tensor | None = None
 
     def with_causal(self, causal: bool) -> Layout:
         """Return the same arrangement with another direction of attention."""
         return replace(self, causal=causal)
+
+
+def time_groups(segments: torch.Tensor, blocks: torch.Tensor | None) -> torch.Tensor:
+    """Return (B, T) int64: numbers from 1 within each row of the runs that share a time, 0 = padding.
+
+    Args:
+        segments: (B, T) int64 document segments, 0 = padding.
+        blocks: (B, T) int64 block of each position in its document, or None: a document shares one time.
+    """
+    if blocks is None:
+        return segments
+    begins = torch.ones_like(segments, dtype=torch.bool)
+    begins[:, 1:] = (segments[:, 1:] != segments[:, :-1]) | (blocks[:, 1:] != blocks[:, :-1])
+    return torch.where(segments > 0, begins.long().cumsum(1), 0)

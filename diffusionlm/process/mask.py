@@ -17,58 +17,48 @@ from typing import Literal
 from pydantic import Field
 
 from diffusionlm.lazy import torch
-from diffusionlm.params import Strict
-from diffusionlm.process.base import Corrupted, Measure, Process
-from diffusionlm.process.registries import SCHEDULES
-from diffusionlm.process.schedules import Schedule
+from diffusionlm.process.base import Corrupted, Measure
+from diffusionlm.process.mixture_path import MixturePath, MixturePathParams
 from diffusionlm.process.selection import bernoulli, document_counts, exact_count
-from diffusionlm.process.vocabulary import Vocabulary
 from diffusionlm.rng import Draws
 
 
-class MaskParams(Strict):
+class MaskParams(MixturePathParams):
     """The absorbing (mask) process of MDLM, LLaDA and masked discrete flow matching."""
 
     name: Literal["mask"] = "mask"
-    schedule: SCHEDULES.union(default="linear") = Field(  # pyright: ignore[reportInvalidTypeForm]
-        default_factory=SCHEDULES["linear"].Params, validate_default=True
-    )
-    """κ(t), the probability that a token is clean."""
     corruption: Literal["bernoulli", "exact_count"] = "bernoulli"
     """Mask each token alone, or exactly n of a document's L tokens, n uniform (lower variance, same expectation)."""
     mask_id: int | None = Field(default=None, ge=0)
     """Model row of the mask token; unset = the row after the tokenizer's ids."""
 
 
-class MaskProcess(Process):
+class MaskProcess(MixturePath):
     """Absorbing process. MDLM, https://arxiv.org/abs/2406.07524."""
 
     Params = MaskParams
     bound = "tight"
-    state = "ids"
-
-    def __init__(self, params: MaskParams, vocabulary: Vocabulary) -> None:
-        super().__init__(params, vocabulary)
-        self._schedule: Schedule = SCHEDULES.build(params.schedule)
+    bound_form = "ce"
+    sampler = "ancestral"
 
     @property
-    def schedule(self) -> Schedule:
-        return self._schedule
+    def mask_share(self) -> float:
+        return 1.0
 
     def corrupt(
         self,
         x_1: torch.Tensor,
         t: torch.Tensor,
         editable: torch.Tensor,
-        segments: torch.Tensor,
+        groups: torch.Tensor,
         draws: Draws,
         measure: Measure = "t",
     ) -> Corrupted:
         if self.params.corruption == "exact_count":
             u = 1.0 - (t if measure == "t" else self.schedule.kappa(t))
             # t ≥ 0 makes u ≤ 1; u = 1 itself would count one too many.
-            masked, n = exact_count(u.clamp(max=1.0 - 1e-12), editable, segments, draws)
-            length = document_counts(editable, segments).clamp_min(1)
+            masked, n = exact_count(u.clamp(max=1.0 - 1e-12), editable, groups, draws)
+            length = document_counts(editable, groups).clamp_min(1)
             probability = n.double() / length
             t = torch.where(n > 0, self.schedule.inverse(1.0 - probability), t)
             weight = 1.0 / probability.clamp_min(1e-12)
@@ -83,10 +73,5 @@ class MaskProcess(Process):
             editable=editable,
             weight=torch.where(masked, weight, 0.0),
             noise_probability=probability,
+            noise=self.noise(t),
         )
-
-    def source(self, x: torch.Tensor, editable: torch.Tensor, draws: Draws) -> torch.Tensor:
-        return torch.where(editable, self.vocabulary.mask_id, x)
-
-    def is_noise(self, z: torch.Tensor) -> torch.Tensor:
-        return z == self.vocabulary.mask_id

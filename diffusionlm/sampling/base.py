@@ -20,11 +20,13 @@ from diffusionlm.errors import PairingError
 from diffusionlm.lazy import torch
 from diffusionlm.params import Strict
 from diffusionlm.process import PROCESSES, Process
+from diffusionlm.process.base import Tokens
+from diffusionlm.process.discrete import DiscreteProcess
+from diffusionlm.process.head import Head
 from diffusionlm.registry import params_name
 from diffusionlm.rng import Draws
 from diffusionlm.sampling.filters import Filters
 
-Head = Literal["posterior", "leave_one_out"]
 Law = Literal["joint", "single", "heuristic"]
 
 
@@ -38,11 +40,11 @@ class Predictor(Protocol):
 
     kind: Head
 
-    def predict(self, z: torch.Tensor, t: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    def predict(self, z: Tokens, t: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return logits (N, K), float32 or float64; the mask token and unused model rows have no column.
 
         Args:
-            z: (B, T) int64, the canvases.
+            z: (B, T) int64, the canvases, or the state that the plan shows in their place.
             t: (B, T) float64, the time that the network is told.
             rows: (N,) int64 flat indices into the B·T positions, ascending.
         """
@@ -84,10 +86,12 @@ class Plan:
     Attributes:
         sites: (B, T) bool, the positions whose predictive it needs; a row without any costs no network evaluation.
         u: (B,) float64, the time that the step aims at.
+        shown: What the network is shown, where that is not the canvas: a state on the simplex.
     """
 
     sites: torch.Tensor
     u: torch.Tensor
+    shown: Tokens | None = None
 
 
 @dataclass(frozen=True)
@@ -183,17 +187,20 @@ class Sampler(ABC):
             f"{', '.join(samplers) or 'none'}; processes that fit {name!r}: {', '.join(processes) or 'none'}"
         )
 
-    def check_head(self, kind: Head) -> None:
-        """Refuse a head whose output the rule would misread.
+    def wanted_head(self, kind: Head) -> Head:
+        """Return the kind of head that the rule reads, given the one that there is.
 
         Raises:
-            PairingError: One line that names the kinds of head that would fit.
+            PairingError: One line, where the one that there is cannot be used or converted.
         """
-        if kind not in self.heads:
+        if kind in self.heads:
+            return kind
+        if not isinstance(self.process, DiscreteProcess):
             raise PairingError(
                 f"sampler {params_name(self.Params)!r} cannot use a {kind!r} head; "
-                f"it needs {' or '.join(sorted(self.heads))}"
+                f"it needs {' or '.join(sorted(self.heads))}, and only the head of a discrete process is converted"
             )
+        return min(self.heads)
 
     def start(self, z: torch.Tensor, editable: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the memory before the first step; ``z`` (B, T) int64 is the state at t = 0, ``editable`` (B, T)."""

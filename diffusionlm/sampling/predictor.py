@@ -10,14 +10,22 @@ from typing import Protocol
 
 from diffusionlm.lazy import torch
 from diffusionlm.process import Layout
-from diffusionlm.sampling.base import Head
+from diffusionlm.process.base import Tokens
+from diffusionlm.process.discrete import DiscreteProcess
+from diffusionlm.process.head import Head, convert_head
+from diffusionlm.sampling.base import Predictor
 
 
 class Network(Protocol):
     """What prediction needs of a model; see ``diffusionlm.model.transformer.Transformer``."""
 
+    @property
+    def kind(self) -> Head:
+        """Which predictive its logits are."""
+        ...
+
     def __call__(
-        self, x_t: torch.Tensor, t: torch.Tensor | None, layout: Layout, rows: torch.Tensor | None = None
+        self, x_t: Tokens, t: torch.Tensor | None, layout: Layout, rows: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return (N, D) final states of the flat positions ``rows`` of ``x_t`` (B, T)."""
         ...
@@ -33,26 +41,25 @@ class ModelPredictor:
     Args:
         model: In evaluation mode, on the device of the canvases.
         layout: Segments of the canvases (0 = padding), or none where every row is full.
-        kind: Which predictive the model was trained to be.
     """
 
-    def __init__(self, model: Network, layout: Layout, kind: Head = "posterior") -> None:
+    def __init__(self, model: Network, layout: Layout) -> None:
         self.model = model
         self.layout = layout
-        self.kind: Head = kind
+        self.kind: Head = model.kind
 
-    def predict(self, z: torch.Tensor, t: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    def predict(self, z: Tokens, t: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return logits (N, K) at the flat indices ``rows`` (N,); float32, or float64 if the model computes in it.
 
         Args:
-            z: (B, T) int64 canvases.
+            z: (B, T) int64 canvases, or a state on the simplex.
             t: (B, T) float64 times.
             rows: (N,) int64 flat indices into B·T, ascending.
         """
         length = z.shape[1]
         samples = (rows // length).unique_consecutive()
         layout = self.layout
-        if samples.numel() < z.shape[0]:
+        if isinstance(z, torch.Tensor) and samples.numel() < z.shape[0]:
             new_row = torch.zeros(z.shape[0], dtype=torch.int64, device=z.device)
             new_row[samples] = torch.arange(samples.numel(), device=z.device)
             rows = new_row[rows // length] * length + rows % length
@@ -65,3 +72,24 @@ class ModelPredictor:
         with torch.no_grad():
             logits = self.model.logits(self.model(z, t, layout, rows))
         return logits if logits.dtype == torch.float64 else logits.float()
+
+
+class ConvertedPredictor:
+    """A head turned into the other kind, by Bayes' rule. Implements ``Predictor``.
+
+    Args:
+        predictor: The head that there is.
+        process: Discrete; its ν_t at the time that the network is told says what a token tells of itself.
+        want: The kind that is wanted.
+    """
+
+    def __init__(self, predictor: Predictor, process: DiscreteProcess, want: Head) -> None:
+        self.predictor, self.process = predictor, process
+        self.kind: Head = want
+
+    def predict(self, z: Tokens, t: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Return logits (N, K) of the wanted kind."""
+        assert isinstance(z, torch.Tensor), "states of a discrete process are ids"
+        logits = self.predictor.predict(z, t, rows)
+        noise = self.process.noise(t.flatten()[rows])
+        return convert_head(logits, z.flatten()[rows], noise, self.process.vocabulary, self.predictor.kind, self.kind)

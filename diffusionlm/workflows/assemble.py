@@ -56,12 +56,14 @@ def build_parts(params: TrainParams, vocabulary_size: int, device: torch.device)
     model = build_model(params.model, vocabulary, params.run.seed).to(device)
     model.compute_dtype = training_dtype(params.training.precision, device)
     model.gradient_checkpointing = params.training.gradient_checkpointing
+    objective = OBJECTIVES.build(params.objective, process)
+    model.kind = objective.network_head
     parameters = dict(model.named_parameters())
     return Parts(
         model=model,
         parameters=parameters,
         process=process,
-        objective=OBJECTIVES.build(params.objective, process),
+        objective=objective,
         optimizer=build_optimizer(params.optimizer, parameters, model.parameter_roles()),
         ema=EMA(params.training.ema, parameters) if params.training.ema.decay > 0 else None,
         progress=Progress(),

@@ -27,7 +27,7 @@ else:
     AnyTokenizer = TOKENIZERS.union("bpe")
     AnySource = SOURCES.union("python-stdlib")
     AnyProcess = PROCESSES.union("mask")
-    AnyObjective = OBJECTIVES.union("nelbo")
+    AnyObjective = OBJECTIVES.union()
     AnyOptimizer = OPTIMIZERS.union("adamw")
     AnySchedule = LR_SCHEDULES.union("cosine")
 

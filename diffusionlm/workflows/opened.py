@@ -8,8 +8,10 @@ import torch
 
 from diffusionlm.checkpoint import Checkpoint, load_checkpoint, load_model, resolve_checkpoint
 from diffusionlm.model.transformer import Transformer
+from diffusionlm.objective import network_head
 from diffusionlm.process import Process
 from diffusionlm.tokenizer import Tokenizer
+from diffusionlm.workflows.command import AnyObjective
 from diffusionlm.workflows.runtime import DTYPES, choose_device, set_threads
 from diffusionlm.workflows.talk import say
 from diffusionlm.workflows.use_params import CheckpointParams
@@ -48,4 +50,5 @@ def open_checkpoint(params: CheckpointParams) -> Opened:
     checkpoint = load_checkpoint(resolved.path)
     model = load_model(checkpoint, device=str(device), weights=params.weights)
     model.compute_dtype = DTYPES[params.precision]
+    model.kind = network_head(checkpoint.objective_params(AnyObjective))
     return Opened(checkpoint, model, checkpoint.tokenizer(), checkpoint.build_process(), device)

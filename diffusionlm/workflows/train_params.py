@@ -72,7 +72,7 @@ class TrainParams(CommandParams):
     process: AnyProcess = PROCESSES["mask"].Params()
     """The noising process."""
     objective: AnyObjective = OBJECTIVES["nelbo"].Params()
-    """What is minimised."""
+    """What is minimised; without a name the objective that belongs to the process."""
     optimizer: AnyOptimizer = OPTIMIZERS["adamw"].Params()
     """How the weights move."""
     lr_schedule: AnySchedule = LR_SCHEDULES["cosine"].Params()
@@ -92,15 +92,16 @@ class TrainParams(CommandParams):
 
     @model_validator(mode="before")
     @classmethod
-    def _debug(cls, tables: Any) -> Any:
-        return shrink(tables) if isinstance(tables, dict) else tables
+    def _complete(cls, tables: Any) -> Any:
+        return name_methods(shrink(tables)) if isinstance(tables, dict) else tables
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         """Refuse sections that are valid alone and impossible together."""
         process = PROCESSES[params_name(type(self.process))]
         OBJECTIVES[params_name(type(self.objective))].check(process)
-        SAMPLERS[params_name(type(self.generation.sampler))].check(process)
+        if self.generation.sampler is not None:
+            SAMPLERS[params_name(type(self.generation.sampler))].check(process)
         context = self.model.context_length
         if self.generation.length is not None and self.generation.length > context:
             raise ValueError(
@@ -136,3 +137,21 @@ class TrainParams(CommandParams):
     def output_folder(self) -> Path:
         """Return the run folder."""
         return self.run.folder if self.run.folder is not None else Path("runs") / self.run.name
+
+
+def name_methods(tables: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables with the objective and the sampler that belong to the process, where none is named."""
+    process = tables.get("process", {})
+    name = process.get("name", "mask") if isinstance(process, dict) else params_name(type(process))
+    if name not in PROCESSES:
+        return {"objective": {}, **tables}  # refused by the field itself, in its own words
+    kind = PROCESSES[name]
+    objective, generation = tables.get("objective", {}), tables.get("generation", {})
+    named = dict(tables)
+    if isinstance(objective, dict):
+        named["objective"] = {"name": kind.objective, **objective}
+    if isinstance(generation, dict):
+        sampler = generation.get("sampler", {})
+        if isinstance(sampler, dict):
+            named["generation"] = {**generation, "sampler": {"name": kind.sampler, **sampler}}
+    return named

@@ -61,7 +61,7 @@ TIMES = torch.linspace(0.05, 0.9, len(DOCUMENTS), dtype=torch.float64)
 
 @pytest.mark.parametrize("process", variants(), ids=lambda p: str(p.params))
 class TestEveryProcess:
-    @pytest.mark.parametrize("measure", ["t", "kappa"])
+    @pytest.mark.parametrize("measure", ["t", "level"])
     def test_fields(self, process: Process, measure: str) -> None:
         out = corrupt(process, PACKED, TIMES, measure=measure)
         assert out.x_t.dtype == torch.int64
@@ -136,7 +136,7 @@ class TestEveryProcess:
         many, length = 20_000, 4
         batch = lay_rows([[(i, [1] * length)] for i in range(many)], length)
         levels = ((torch.arange(many, dtype=torch.float64) + 0.5) / many)[torch.randperm(many)]
-        for measure in ("t", "kappa"):
+        for measure in ("t", "level"):
             t = levels if measure == "t" else process.schedule.inverse(levels)
             # The very last times have huge weights and next to no noise: their share is cut, as in training.
             total = corrupt(process, batch, t, measure=measure).weight.clamp(max=1e3).sum(1).mean()

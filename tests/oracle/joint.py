@@ -181,6 +181,7 @@ class OracleModel:
 
     def __init__(self, joint: Joint, evidence: Evidence | None = None, kind: Kind = "posterior") -> None:
         self.predictor = OraclePredictor(joint, evidence, kind)
+        self.kind: Kind = kind
         self.training = False
 
     def __call__(

@@ -61,7 +61,7 @@ def test_exact_count_bound_is_the_entropy(joint):
     assert exact_count_bound(joint) == pytest.approx(joint.entropy(), abs=1e-9)
 
 
-def noised_rows(process: MaskProcess, t: torch.Tensor, measure: Literal["t", "kappa"], repeats: int, length: int):
+def noised_rows(process: MaskProcess, t: torch.Tensor, measure: Literal["t", "level"], repeats: int, length: int):
     """Return what corrupt() makes of ``repeats`` rows at each time: masks as numbers (Q, R), weights, probabilities."""
     shape = (len(t) * repeats, length)
     row = torch.arange(shape[0])[:, None].expand(shape)
@@ -92,7 +92,7 @@ def grid(corruption: str, length: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("corruption", ["bernoulli", "exact_count"])
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=["linear", "polynomial", "cosine", "quadratic"])
-@pytest.mark.parametrize("measure", ["t", "kappa"])
+@pytest.mark.parametrize("measure", ["t", "level"])
 def test_the_process_weights_integrate_to_the_entropy(schedule, measure, corruption):
     """The weights that corrupt() returns, at the masks' own probabilities, against all 2^L masks and all times."""
     joint, repeats = JOINTS[1], 8192

@@ -13,7 +13,7 @@ from diffusionlm.evaluation import likelihood, score_windows
 from diffusionlm.evaluation.likelihood import noise_levels
 from diffusionlm.model.params import TransformerParams
 from diffusionlm.model.transformer import build_model
-from diffusionlm.process import PROCESSES, Layout, MaskProcess, Vocabulary
+from diffusionlm.process import PROCESSES, Head, Layout, MaskProcess, Vocabulary
 
 K = 11
 LENGTHS = np.arange(K, dtype=np.int64) % 3  # token 0 (the end of a document) and every third stand for no byte
@@ -24,6 +24,7 @@ class UniformModel:
     """Predicts 1/K everywhere and counts its calls."""
 
     training = True
+    kind: Head = "posterior"
     head_weight = torch.zeros(K, 2)
 
     def __init__(self) -> None:
@@ -176,7 +177,7 @@ def test_no_gradients_are_kept():
 
 def test_levels_are_stratified_over_draws_and_spread_over_documents():
     batch = rows(256, 4)
-    levels = torch.stack([noise_levels(batch, j, 8, seed=3)[:, 0] for j in range(8)])  # (8, 256)
+    levels = torch.stack([noise_levels(batch, None, j, 8, seed=3)[:, 0] for j in range(8)])  # (8, 256)
     assert float(levels.min()) >= 0
     assert float(levels.max()) < 1
     # Each window: one level in every eighth of the unit interval.
@@ -187,7 +188,7 @@ def test_levels_are_stratified_over_draws_and_spread_over_documents():
     counts = torch.histc(levels[0].float(), 16, 0, 1)
     assert counts.min() >= 14
     assert counts.max() <= 18
-    assert not torch.equal(noise_levels(batch, 0, 8, seed=4), noise_levels(batch, 0, 8, seed=3))
+    assert not torch.equal(noise_levels(batch, None, 0, 8, seed=4), noise_levels(batch, None, 0, 8, seed=3))
 
 
 def test_exact_counts_have_the_lower_variance():

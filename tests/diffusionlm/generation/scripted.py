@@ -9,7 +9,7 @@ from torch import nn
 
 from diffusionlm.model.params import TransformerParams
 from diffusionlm.model.transformer import Transformer, build_model
-from diffusionlm.process import Layout, MaskProcess, Vocabulary
+from diffusionlm.process import Head, Layout, MaskProcess, Vocabulary
 from diffusionlm.process.mask import MaskParams
 
 
@@ -26,6 +26,7 @@ class ScriptedNetwork(nn.Module):
         self.weight = nn.Parameter(torch.zeros(1))
         self.target, self.size = list(target), vocabulary
         self.batches: list[int] = []
+        self.kind: Head = "posterior"
 
     def forward(
         self, x_t: torch.Tensor, t: torch.Tensor | None, layout: Layout, rows: torch.Tensor | None = None

@@ -15,6 +15,7 @@ from diffusionlm.model.params import TransformerParams
 from diffusionlm.model.transformer import build_model
 from diffusionlm.process import Layout
 from diffusionlm.rng import Draws
+from diffusionlm.sampling import Ancestral
 from diffusionlm.tokenizer import ByteTokenizer
 from tests.diffusionlm.generation.scripted import ScriptedNetwork, mask_process, small_model
 
@@ -163,8 +164,9 @@ def test_parameters_are_checked(wrong: dict[str, object]) -> None:
         params(**wrong)
 
 
-def test_the_sampler_table_needs_no_name() -> None:
-    assert params(sampler={}).sampler.name == "ancestral"
+def test_without_a_name_the_sampler_is_the_one_of_the_process() -> None:
+    assert params(sampler={}).sampler is None
+    assert isinstance(params().build_sampler(PROCESS), Ancestral)
     assert params(sampler={"name": "confidence"}).sampler.order == "max_prob"
 
 

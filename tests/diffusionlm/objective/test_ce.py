@@ -17,9 +17,9 @@ def test_it_is_the_mean_over_the_masked_tokens():
     model = network()
     part = prepare(CE(CEParams(), MaskProcess(MaskParams(), Vocabulary.after(K))), BATCH, 0, 1, torch.arange(2), 2)
     noised = part.corrupted.noised
-    assert 0 < int(noised.sum()) == int(part.denominator) == part.scored
-    logits = model.logits(model(part.corrupted.x_t, None, part.layout))
+    assert 0 < int(noised.sum()) == int(part.denominator) == part.passes[0].scored
+    logits = model.logits(model(part.corrupted.x_t, None, part.passes[0].view.layout))
     expected = torch.nn.functional.cross_entropy(logits[noised], BATCH.x_1[noised])
     made = loss_sum(model, part)
     assert torch.allclose(made.total / part.denominator, expected)
-    assert torch.allclose(made.nll.mean(), expected.detach())
+    assert torch.allclose(made.values.mean(), expected.detach())

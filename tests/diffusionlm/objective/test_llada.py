@@ -29,8 +29,9 @@ def test_the_masking_probability(schedule, epsilon):
 def test_weights_are_one_over_the_probability():
     batch = lay_rows([[(i, [1, 2, 3, 4] * 4)] for i in range(40)], 16)
     part = prepare(llada(random_length_probability=0.0), batch, 0, 0, torch.arange(40), 40)
-    probability = part.corrupted.noise_probability.flatten()[part.rows]
-    assert torch.allclose(part.weight[: part.scored], 1 / probability[: part.scored])
+    one = part.passes[0]
+    probability = part.corrupted.noise_probability.flatten()[one.rows.index]
+    assert torch.allclose(one.weight[: one.scored], 1 / probability[: one.scored])
     assert int(part.denominator) == 640
 
 
@@ -57,7 +58,8 @@ def test_one_row_in_a_hundred():
 def test_what_is_cut_away_is_padding():
     batch = lay_rows([[(i, [1, 2, 3, 4] * 4)] for i in range(20)], 16)
     part = prepare(llada(random_length_probability=1.0), batch, 0, 0, torch.arange(20), 20)
-    assert part.layout.segments is not None
-    away = part.layout.segments == 0
+    layout = part.passes[0].view.layout
+    assert layout.segments is not None
+    away = layout.segments == 0
     assert 0 < int(away.sum()) == 320 - int(part.denominator)
     assert not bool((part.corrupted.noised & away).any())

@@ -41,5 +41,5 @@ def test_it_weighs_by_the_jump_rate_and_divides_by_the_editable_tokens():
     for step in range(5):
         part = prepare(objective, batch, 0, step, torch.arange(1), 1)
         t = float(part.corrupted.t[0, 0])
-        assert part.weight.tolist() == pytest.approx([1 / (1 - t)] * len(part.rows))
+        assert part.passes[0].weight.tolist() == pytest.approx([1 / (1 - t)] * part.passes[0].scored)
         assert int(part.denominator) == 5

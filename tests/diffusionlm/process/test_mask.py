@@ -41,13 +41,13 @@ def test_at_time_zero_everything_is_masked(corruption):
 def test_the_weight_is_the_jump_rate(schedule, rate):
     out = corrupt(process(schedule={"name": schedule}), 0.4)
     assert torch.allclose(out.weight[out.noised], torch.tensor(rate, dtype=torch.float64))
-    uniform_in_kappa = corrupt(process(schedule={"name": schedule}), 0.4, measure="kappa")
+    uniform_in_kappa = corrupt(process(schedule={"name": schedule}), 0.4, measure="level")
     remaining = process(schedule={"name": schedule}).schedule.remaining(torch.tensor(0.4, dtype=torch.float64))
     assert torch.allclose(uniform_in_kappa.weight[out.noised], 1 / remaining)
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
-@pytest.mark.parametrize("measure", ["t", "kappa"])
+@pytest.mark.parametrize("measure", ["t", "level"])
 def test_exact_counts_carry_their_weight_and_time(schedule, measure):
     made = process(schedule={"name": schedule}, corruption="exact_count")
     t = 0.55

@@ -45,16 +45,15 @@ def test_a_kind_of_mask_process_fits() -> None:
     Ancestral.check(Special)
 
 
-def test_a_head_of_the_wrong_kind_is_refused() -> None:
+def test_a_head_of_the_wrong_kind_is_converted() -> None:
     class OnlyPosterior(Ancestral):
         """Needs a posterior."""
 
         heads = frozenset({"posterior"})
 
     sampler = OnlyPosterior(AncestralParams(), MaskProcess(MaskParams(), Vocabulary.after(3)), Filters())
-    sampler.check_head("posterior")
-    with pytest.raises(PairingError, match=r"cannot use a 'leave_one_out' head; it needs posterior$"):
-        sampler.check_head("leave_one_out")
+    assert sampler.wanted_head("posterior") == "posterior"
+    assert sampler.wanted_head("leave_one_out") == "posterior"
 
 
 def test_an_unknown_sampler_lists_the_known_ones() -> None:

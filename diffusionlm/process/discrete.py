@@ -1,0 +1,73 @@
+"""Processes whose states are token ids: all of them follow from κ and ν_t (``Noise``).
+
+A position is noised with probability 1 − κ_t and then holds the mask token or a uniformly drawn data token, in
+proportion to their masses. A uniform draw may hit the clean token again; ``noised`` says which positions were redrawn,
+not which differ. docs/MATH.md §1.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from diffusionlm.lazy import torch
+from diffusionlm.process.base import Corrupted, Measure, Process, State
+from diffusionlm.process.noise import Noise
+from diffusionlm.process.selection import bernoulli
+from diffusionlm.rng import Draws
+
+
+class DiscreteProcess(Process):
+    """A process over token ids with q_t(z | x) = κ_t·1[z = x] + ν_t(z)."""
+
+    state: ClassVar[State] = "ids"
+    objective: ClassVar[str] = "nelbo"
+    sampler: ClassVar[str] = "plug_in"
+
+    @abstractmethod
+    def noise(self, t: torch.Tensor) -> Noise:
+        """Return κ, ν and their derivatives at times of any shape, float64."""
+
+    def level_rate(self, t: torch.Tensor) -> torch.Tensor:
+        """Return d level/dt at times, float64; κ̇ unless ``time_of_level`` is overridden."""
+        return self.schedule.dkappa(t)
+
+    def corrupt(
+        self,
+        x_1: torch.Tensor,
+        t: torch.Tensor,
+        editable: torch.Tensor,
+        groups: torch.Tensor,
+        draws: Draws,
+        measure: Measure = "t",
+    ) -> Corrupted:
+        noise = self.noise(t)
+        probability = 1.0 - noise.kappa
+        noised = bernoulli(probability, editable, draws)
+        x_t = torch.where(noised, self.draw_noise(noise, draws), x_1)
+        weight = noise.rate(x_t, self.vocabulary) / noise.marginal(x_t, x_1, self.vocabulary)
+        if measure == "level":
+            weight = weight / self.level_rate(t)
+        return Corrupted(
+            x_t=x_t,
+            t=t,
+            noised=noised,
+            editable=editable,
+            weight=torch.where(editable, weight, 0.0),
+            noise_probability=probability,
+            noise=noise,
+        )
+
+    def draw_noise(self, noise: Noise, draws: Draws) -> torch.Tensor:
+        """Return int64 draws from ν_t/(1 − κ_t), of the shape of the times."""
+        total = noise.mask + noise.uniform
+        masked = draws.uniform("corrupt/kind") * total < noise.mask
+        token = (draws.uniform("corrupt/token") * self.vocabulary.size).long()
+        return torch.where(masked, self.vocabulary.mask_id, token)
+
+    def source(self, x: torch.Tensor, editable: torch.Tensor, draws: Draws) -> torch.Tensor:
+        start = self.noise(torch.zeros(x.shape, dtype=torch.float64, device=x.device))
+        return torch.where(editable, self.draw_noise(start, draws), x)
+
+    def is_noise(self, z: torch.Tensor) -> torch.Tensor:
+        return z == self.vocabulary.mask_id
