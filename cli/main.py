@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from cli import app as frame
-from cli import bench_infer, bench_train, eval, infer, infill, inspect, make_data, schema, train, train_tokenizer
+from cli import (
+    bench_infer,
+    bench_train,
+    eval,
+    infer,
+    infill,
+    inspect,
+    make_data,
+    schema,
+    selftest,
+    train,
+    train_tokenizer,
+)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -22,6 +34,7 @@ COMMANDS = {
     "bench-train": bench_train.bench_train,
     "bench-infer": bench_infer.bench_infer,
     "inspect": inspect.inspect,
+    "selftest": selftest.selftest,
     "schema": schema.schema,
 }
 for _verb, _function in COMMANDS.items():

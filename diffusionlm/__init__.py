@@ -1,7 +1,7 @@
 """FlowLM's library: language models that generate by discrete flow matching or diffusion.
 
-Layers, strictly downward: workflows → training, generation, evaluation → objective, sampling, checkpoint → data, model
-→ tokenizer, process, kernels, optim, dist → errors, params, registry, rng, runlog, lazy.
+Layers, strictly downward: workflows → training, generation, evaluation → objective, sampling, checkpoint, oracle →
+data, model → tokenizer, process, kernels, optim, dist → errors, params, registry, rng, runlog, lazy.
 """
 
 from __future__ import annotations

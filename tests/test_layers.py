@@ -1,6 +1,6 @@
 """The shape of the repository, read from its syntax trees: layers, module names, docstrings, and what is imported when.
 
-    L5 workflows | L4 training generation evaluation | L3 objective sampling checkpoint | L2 data model
+    L5 workflows | L4 training generation evaluation | L3 objective sampling checkpoint oracle | L2 data model
     L1 tokenizer process kernels optim dist | L0 errors params registry rng runlog lazy
 
 An import goes strictly downward; packages of one layer do not import one another. cli, config and benchmarking stand
@@ -24,7 +24,7 @@ LAYERS = [
     {"runlog"},
     {"tokenizer", "process", "kernels", "optim", "dist"},
     {"data", "model"},
-    {"objective", "sampling", "checkpoint"},
+    {"objective", "sampling", "checkpoint", "oracle"},
     {"training", "generation", "evaluation"},
     {"workflows"},
 ]

@@ -167,6 +167,15 @@ class Process(ABC):
         del x_1
         return View(corrupted.x_t, corrupted.t, Layout(segments=segments, positions=positions))
 
+    def evidence(self, z: Tokens, t: torch.Tensor) -> torch.Tensor | None:
+        """Return q_t(z_i | x_i = k) up to a factor that does not depend on k, (B, T, K) float64; None = not known.
+
+        What the exact oracles (``flowlm selftest``) need of a process whose noise acts on each position alone; K is
+        small there.
+        """
+        del z, t
+        return None
+
     @abstractmethod
     def is_noise(self, z: torch.Tensor) -> torch.Tensor:
         """Return (B, T) bool: positions of ``z`` that are certainly noise (m, for an absorbing process)."""

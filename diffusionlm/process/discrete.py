@@ -11,7 +11,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 from diffusionlm.lazy import torch
-from diffusionlm.process.base import Corrupted, Measure, Process, State
+from diffusionlm.process.base import Corrupted, Measure, Process, State, Tokens
 from diffusionlm.process.noise import Noise
 from diffusionlm.process.selection import bernoulli
 from diffusionlm.rng import Draws
@@ -68,6 +68,13 @@ class DiscreteProcess(Process):
     def source(self, x: torch.Tensor, editable: torch.Tensor, draws: Draws) -> torch.Tensor:
         start = self.noise(torch.zeros(x.shape, dtype=torch.float64, device=x.device))
         return torch.where(editable, self.draw_noise(start, draws), x)
+
+    def evidence(self, z: Tokens, t: torch.Tensor) -> torch.Tensor | None:
+        assert isinstance(z, torch.Tensor), "states of a discrete process are ids"
+        noise, same = self.noise(t), z[..., None] == torch.arange(self.vocabulary.size, device=z.device)
+        marginal = noise.at(z, self.vocabulary)[..., None] + torch.where(same, noise.kappa[..., None], 0.0)
+        # A token where the noise has none and κ is still 0 can only be clean: the limit t → 0.
+        return torch.where((marginal > 0).any(-1, keepdim=True), marginal, same.double())
 
     def is_noise(self, z: torch.Tensor) -> torch.Tensor:
         return z == self.vocabulary.mask_id

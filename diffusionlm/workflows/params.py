@@ -3,6 +3,7 @@
 from diffusionlm.workflows.bench_params import BenchInferParams, BenchTrainParams
 from diffusionlm.workflows.command import CommandParams
 from diffusionlm.workflows.prepare_params import MakeDataParams, TokenizerTrainParams
+from diffusionlm.workflows.selftest_params import SelftestParams
 from diffusionlm.workflows.train_params import RunParams, TrainParams
 from diffusionlm.workflows.use_params import CheckpointParams, EvalParams, InferParams, InfillParams, InspectParams
 
@@ -17,6 +18,7 @@ __all__ = [
     "InspectParams",
     "MakeDataParams",
     "RunParams",
+    "SelftestParams",
     "TokenizerTrainParams",
     "TrainParams",
 ]

@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 import diffusionlm.workflows
-from cli import bench_infer, bench_train, infer, infill, inspect, main, make_data, train, train_tokenizer
+from cli import bench_infer, bench_train, infer, infill, inspect, main, make_data, selftest, train, train_tokenizer
 from cli import eval as evaluation
 from config.schema import commands
 
@@ -33,7 +33,9 @@ APPS = {
     "bench-train": bench_train.app,
     "bench-infer": bench_infer.app,
     "inspect": inspect.app,
+    "selftest": selftest.app,
 }
+VERBS_ONLY = ("inspect", "selftest")
 # What a command cannot do without, as a user types it.
 NEEDED = {
     "train": ["--set", "training.steps=3"],
@@ -59,7 +61,7 @@ def scripts():
 
 def test_every_configuration_has_a_command_and_a_script():
     assert set(APPS) == set(commands())
-    assert set(scripts()) == {"flowlm", *(f"flowlm-{verb}" for verb in APPS if verb != "inspect")}
+    assert set(scripts()) == {"flowlm", *(f"flowlm-{verb}" for verb in APPS if verb not in VERBS_ONLY)}
     for name, target in scripts().items():
         module, _, function = target.partition(":")
         imported = __import__(module, fromlist=[function])
@@ -192,7 +194,7 @@ def called(monkeypatch):
 
     benches = ModuleType("benchmarking")
     monkeypatch.setitem(sys.modules, "benchmarking", benches)
-    for name in ("train", "train_tokenizer", "make_data", "infer", "infill", "evaluate", "inspect"):
+    for name in ("train", "train_tokenizer", "make_data", "infer", "infill", "evaluate", "inspect", "selftest"):
         stand_in(diffusionlm.workflows, name, name)
     stand_in(benches, "train", "bench_train")
     stand_in(benches, "infer", "bench_infer")
@@ -200,7 +202,7 @@ def called(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "verb", ["train", "train-tokenizer", "make-data", "eval", "inspect", "bench-train", "bench-infer"]
+    "verb", ["train", "train-tokenizer", "make-data", "eval", "inspect", "selftest", "bench-train", "bench-infer"]
 )
 def test_one_library_call_and_its_report_on_stdout(verb, called):
     result = invoke(verb, *needed(verb))
