@@ -19,6 +19,7 @@ from pydantic import Field
 
 from diffusionlm.lazy import torch
 from diffusionlm.optim.base import Optimizer, ParameterGroup
+from diffusionlm.optim.width import width_scale
 from diffusionlm.params import Strict
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -44,6 +45,8 @@ class AdamWParams(Strict):
     """Added to the root of the second moment."""
     weight_decay: float = Field(default=0.1, ge=0)
     """Decoupled decay of hidden and head matrices, times the learning rate; embeddings and vectors have none."""
+    base_width: int | None = Field(default=None, ge=1)
+    """Width that the rates are for: hidden and head matrices learn at lr·base_width/fan-in (µP, arXiv:2203.03466)."""
 
 
 def adamw_update(
@@ -94,7 +97,8 @@ class AdamW(Optimizer):
             "head": params.lr if params.head_lr is None else params.head_lr,
             "vector": params.lr if params.vector_lr is None else params.vector_lr,
         }
-        super().__init__(named_parameters, roles, rates, params.weight_decay)
+        scale = width_scale(params.base_width, ("hidden", "head"))
+        super().__init__(named_parameters, roles, rates, params.weight_decay, scale)
         self.params = params
         named = {n: p for group in self.groups for n, p in zip(group.names, group.parameters, strict=True)}
         self.state = {slot: {name: torch.zeros_like(p) for name, p in named.items()} for slot in ("m", "v")}

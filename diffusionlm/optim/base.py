@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from diffusionlm.errors import CheckpointError, ConfigError
 from diffusionlm.lazy import torch
+from diffusionlm.optim.width import Scale, unscaled
 
 if TYPE_CHECKING:
     from diffusionlm.params import Strict
@@ -53,8 +54,10 @@ class ParameterGroup:
         role: One of ``ROLES``.
         names: Canonical names, in the model's order.
         parameters: The tensors that are trained, in the order of ``names``.
-        lr: The learning rate at multiplier 1.
+        lr: The learning rate at multiplier 1, before ``scale``.
         weight_decay: Decoupled decay per unit of learning rate; 0 for roles that are not decayed.
+        scale: Factor of the learning rate that follows from the width (``diffusionlm.optim.width``). The decay is
+            divided by it, so that what a step forgets does not depend on the width.
     """
 
     role: str
@@ -62,6 +65,7 @@ class ParameterGroup:
     parameters: tuple[torch.Tensor, ...]
     lr: float
     weight_decay: float
+    scale: float = 1.0
 
     def gradients(self) -> list[torch.Tensor]:
         """Return the gradients in the order of ``parameters``.
@@ -84,6 +88,7 @@ def group_by_role(
     roles: Mapping[str, str],
     rates: Mapping[str, float],
     weight_decay: float,
+    scale: Scale = unscaled,
 ) -> tuple[ParameterGroup, ...]:
     """Sort parameters into one group per role, all of them and each once.
 
@@ -93,6 +98,7 @@ def group_by_role(
             parameters passes the roles of all).
         rates: Role to learning rate.
         weight_decay: Decay of the roles in ``DECAYED_ROLES``.
+        scale: From a role and a parameter to the factor of its learning rate; a role has a group for each factor.
 
     Raises:
         ConfigError: A parameter has no role or an unknown one, is frozen, is given twice, or is not in float32 or
@@ -110,10 +116,12 @@ def group_by_role(
         raise ConfigError("there is no parameter to train: the optimizer was given none")
     groups = []
     for role in ROLES:
-        names = tuple(name for name in parameters if known[name] == role)
-        if names:
-            decay = weight_decay if role in DECAYED_ROLES else 0.0
-            groups.append(ParameterGroup(role, names, tuple(parameters[name] for name in names), rates[role], decay))
+        decay = weight_decay if role in DECAYED_ROLES else 0.0
+        factors = {name: scale(role, parameter) for name, parameter in parameters.items() if known[name] == role}
+        for factor in sorted(set(factors.values())):
+            names = tuple(name for name in factors if factors[name] == factor)
+            tensors = tuple(parameters[name] for name in names)
+            groups.append(ParameterGroup(role, names, tensors, rates[role], decay / factor, factor))
     given = sum(parameter.numel() for parameter in parameters.values())
     grouped = sum(parameter.numel() for group in groups for parameter in group.parameters)
     assert given == grouped, f"{given} parameters were given but {grouped} are in groups"
@@ -152,8 +160,9 @@ class Optimizer(ABC):
         roles: Mapping[str, str],
         rates: Mapping[str, float],
         weight_decay: float,
+        scale: Scale = unscaled,
     ) -> None:
-        self.groups = group_by_role(named_parameters, roles, rates, weight_decay)
+        self.groups = group_by_role(named_parameters, roles, rates, weight_decay, scale)
         self.steps = 0
         self.state: dict[str, dict[str, torch.Tensor]] = {}
 
@@ -170,7 +179,7 @@ class Optimizer(ABC):
         self.steps += 1
         with torch.no_grad():
             for group, group_gradients in zip(self.groups, gradients, strict=True):
-                self._update(group, group_gradients, lr_multiplier * group.lr)
+                self._update(group, group_gradients, lr_multiplier * group.lr * group.scale)
 
     @abstractmethod
     def _update(self, group: ParameterGroup, gradients: list[torch.Tensor], lr: float) -> None:
@@ -186,7 +195,7 @@ class Optimizer(ABC):
                 torch._foreach_zero_(gradients)
 
     def learning_rates(self, lr_multiplier: float) -> dict[str, float]:
-        """Return each group's learning rate, by role, at the given multiplier."""
+        """Return each role's learning rate at the given multiplier, before the scale that follows from the width."""
         return {group.role: group.lr * lr_multiplier for group in self.groups}
 
     def state_tensors(self) -> dict[str, torch.Tensor]:

@@ -26,6 +26,7 @@ from pydantic import Field
 from diffusionlm.lazy import torch
 from diffusionlm.optim.adamw import Beta, adamw_update
 from diffusionlm.optim.base import Optimizer, ParameterGroup
+from diffusionlm.optim.width import width_scale
 from diffusionlm.params import Strict
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -59,6 +60,8 @@ class MuonParams(Strict):
     """AdamW: added to the root of the second moment."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled decay of hidden and head matrices, times the learning rate; embeddings and vectors have none."""
+    base_width: int | None = Field(default=None, ge=1)
+    """Width that head_lr is for: it becomes head_lr·base_width/width; hidden matrices follow the spectral rule."""
 
 
 def orthogonalise(u: torch.Tensor, steps: int, dtype: torch.dtype) -> torch.Tensor:
@@ -115,7 +118,7 @@ class Muon(Optimizer):
             "head": params.head_lr,
             "vector": params.vector_lr,
         }
-        super().__init__(named_parameters, roles, rates, params.weight_decay)
+        super().__init__(named_parameters, roles, rates, params.weight_decay, width_scale(params.base_width, ("head",)))
         self.params = params
         self.dtype = torch.bfloat16 if params.precision == "bfloat16" else torch.float32
         self.state = {"momentum": {}, "m": {}, "v": {}}
@@ -161,7 +164,12 @@ class Muon(Optimizer):
         update = orthogonalise(matrices, self.params.newton_schulz_steps, self.dtype).to(update.dtype).view_as(update)
         if group.weight_decay != 0:
             torch._foreach_mul_(parameters, 1 - lr * group.weight_decay)
-        torch._foreach_add_(parameters, list(update.unbind()), alpha=-lr * max(1, rows / columns) ** 0.5)
+        torch._foreach_add_(parameters, list(update.unbind()), alpha=-lr * self._spectral_norm(rows, columns))
+
+    def _spectral_norm(self, rows: int, columns: int) -> float:
+        """Return the spectral norm of an update at lr = 1; with a base width exactly √(fan-out/fan-in)."""
+        ratio = rows / columns
+        return (max(1.0, ratio) if self.params.base_width is None else ratio) ** 0.5
 
 
 def _stack_by_shape(group: ParameterGroup) -> tuple[Stack, ...]:
