@@ -11,6 +11,7 @@ from cli import app as frame
 from cli import (
     bench_infer,
     bench_train,
+    compare,
     eval,
     infer,
     infill,
@@ -35,6 +36,7 @@ COMMANDS = {
     "bench-infer": bench_infer.bench_infer,
     "inspect": inspect.inspect,
     "selftest": selftest.selftest,
+    "compare": compare.compare,
     "schema": schema.schema,
 }
 for _verb, _function in COMMANDS.items():

@@ -19,6 +19,7 @@ from config.messages import first_line, shown
 from config.overrides import Override
 from diffusionlm.errors import ConfigError
 from diffusionlm.params import Strict
+from diffusionlm.workflows.command import CommandParams
 
 P = TypeVar("P", bound=Strict)
 
@@ -36,7 +37,13 @@ def load(params: type[P], name: str | None = None, options: Sequence[Override] =
     """
     path = files.find(name) if name is not None else None
     tables = files.read(path) if path is not None else {}
-    return validate(params, overrides.merge(tables, options), path, options)
+    merged = overrides.merge(tables, options)
+    if issubclass(params, CommandParams):
+        try:
+            merged = params.expand(merged, lambda recipe: files.read(files.find(recipe)))
+        except ConfigError as error:
+            raise type(error)(f"{_origin('', path, options)}{error}") from None
+    return validate(params, merged, path, options)
 
 
 def validate(params: type[P], tables: Mapping[str, Any], path: Path | None, options: Sequence[Override]) -> P:

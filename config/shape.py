@@ -76,6 +76,8 @@ def locate(root: type[Strict], location: tuple[int | str, ...]) -> Place:
             # Annotations in the metadata (a discriminator, a validator) do not matter here, the type itself does.
             annotation = fields[0].annotation if fields else None
             dotted = f"{dotted}.{step}" if dotted else step
+        elif get_origin(annotation) is dict:
+            dotted, annotation = f"{dotted}.{step}", get_args(annotation)[1]
         else:
             continue
         members = strict_members(annotation)

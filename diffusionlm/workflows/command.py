@@ -5,6 +5,7 @@ Importing this module imports neither torch nor numpy; nor do the modules that b
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -40,6 +41,17 @@ class CommandParams(Strict):
 
     command: ClassVar[str]
     """The command's verb, as in ``flowlm train``."""
+
+    @classmethod
+    def expand(cls, tables: Mapping[str, Any], recipe: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the tables of a configuration before it is validated; as they are unless overridden.
+
+        Args:
+            tables: What came from the file and the options.
+            recipe: From a recipe's name or a file to its tables, for a command whose configuration names some.
+        """
+        del recipe
+        return dict(tables)
 
     def output_folder(self) -> Path | None:
         """Return the folder that the command writes to, if it writes any."""

@@ -2,6 +2,7 @@
 
 from diffusionlm.workflows.bench_params import BenchInferParams, BenchTrainParams
 from diffusionlm.workflows.command import CommandParams
+from diffusionlm.workflows.compare_params import CompareParams
 from diffusionlm.workflows.prepare_params import MakeDataParams, TokenizerTrainParams
 from diffusionlm.workflows.selftest_params import SelftestParams
 from diffusionlm.workflows.train_params import RunParams, TrainParams
@@ -12,6 +13,7 @@ __all__ = [
     "BenchTrainParams",
     "CheckpointParams",
     "CommandParams",
+    "CompareParams",
     "EvalParams",
     "InferParams",
     "InfillParams",

@@ -152,6 +152,6 @@ def name_methods(tables: dict[str, Any]) -> dict[str, Any]:
         named["objective"] = {"name": kind.objective, **objective}
     if isinstance(generation, dict):
         sampler = generation.get("sampler", {})
-        if isinstance(sampler, dict):
+        if isinstance(sampler, dict) and kind.sampler in SAMPLERS:
             named["generation"] = {**generation, "sampler": {"name": kind.sampler, **sampler}}
     return named

@@ -18,7 +18,19 @@ import pytest
 from typer.testing import CliRunner
 
 import diffusionlm.workflows
-from cli import bench_infer, bench_train, infer, infill, inspect, main, make_data, selftest, train, train_tokenizer
+from cli import (
+    bench_infer,
+    bench_train,
+    compare,
+    infer,
+    infill,
+    inspect,
+    main,
+    make_data,
+    selftest,
+    train,
+    train_tokenizer,
+)
 from cli import eval as evaluation
 from config.schema import commands
 
@@ -33,9 +45,10 @@ APPS = {
     "bench-train": bench_train.app,
     "bench-infer": bench_infer.app,
     "inspect": inspect.app,
+    "compare": compare.app,
     "selftest": selftest.app,
 }
-VERBS_ONLY = ("inspect", "selftest")
+VERBS_ONLY = ("compare", "inspect", "selftest")
 # What a command cannot do without, as a user types it.
 NEEDED = {
     "train": ["--set", "training.steps=3"],
@@ -43,6 +56,7 @@ NEEDED = {
     "infill": ["--checkpoint", "runs/x", "a<|hole:3|>b"],
     "eval": ["--checkpoint", "runs/x"],
     "inspect": ["runs/x"],
+    "compare": ["--set", "budget.tokens=1000", "--set", "methods={mask={}}"],
 }
 
 
@@ -165,6 +179,7 @@ class Product:
 
     text: str = "the product"
     exit_code: int = 0
+    runs: tuple[int, ...] = (1,)
 
     def report(self) -> str:
         return self.text
@@ -194,7 +209,17 @@ def called(monkeypatch):
 
     benches = ModuleType("benchmarking")
     monkeypatch.setitem(sys.modules, "benchmarking", benches)
-    for name in ("train", "train_tokenizer", "make_data", "infer", "infill", "evaluate", "inspect", "selftest"):
+    for name in (
+        "train",
+        "train_tokenizer",
+        "make_data",
+        "infer",
+        "infill",
+        "evaluate",
+        "inspect",
+        "selftest",
+        "compare",
+    ):
         stand_in(diffusionlm.workflows, name, name)
     stand_in(benches, "train", "bench_train")
     stand_in(benches, "infer", "bench_infer")
@@ -202,7 +227,8 @@ def called(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "verb", ["train", "train-tokenizer", "make-data", "eval", "inspect", "selftest", "bench-train", "bench-infer"]
+    "verb",
+    ["train", "train-tokenizer", "make-data", "eval", "inspect", "selftest", "compare", "bench-train", "bench-infer"],
 )
 def test_one_library_call_and_its_report_on_stdout(verb, called):
     result = invoke(verb, *needed(verb))

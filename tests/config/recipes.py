@@ -7,6 +7,6 @@ from config.files import RECIPES
 
 def command_of(name: str) -> str:
     text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
-    found = re.search(r"^# +flowlm-([a-z-]+) --config " + re.escape(name) + r"\b", text, re.MULTILINE)
+    found = re.search(r"^# +flowlm[- ]([a-z-]+) --config " + re.escape(name) + r"\b", text, re.MULTILINE)
     assert found, f"{name}.toml does not open with the command that runs it"
     return found.group(1)

@@ -10,9 +10,11 @@ from config.overrides import parse
 from config.schema import commands
 from tests.config.recipes import command_of
 
+NEEDED = {"train": ["training.steps=1"], "compare": ["methods={a={}}", "budget.tokens=1"]}
+
 
 def test_there_are_recipes():
-    assert {"quickstart", "text-file", "tinystories"} <= set(recipe_names())
+    assert {"compare_small", "quickstart", "text-file", "tinystories"} <= set(recipe_names())
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -50,7 +52,7 @@ def differing(tables, defaults, prefix=""):
 def test_it_repeats_no_default(name):
     params = commands()[command_of(name)]
     tables = read(RECIPES / f"{name}.toml")
-    needed = [parse("training.steps=1")] if command_of(name) == "train" else []
+    needed = [parse(option) for option in NEEDED.get(command_of(name), [])]
     defaults = tomllib.loads(printed_defaults(params, needed))
     assert list(differing(tables, defaults)) == []
 
