@@ -17,6 +17,7 @@ from cli import (
     infill,
     inspect,
     make_data,
+    methods,
     schema,
     selftest,
     train,
@@ -37,6 +38,7 @@ COMMANDS = {
     "inspect": inspect.inspect,
     "selftest": selftest.selftest,
     "compare": compare.compare,
+    "methods": methods.methods,
     "schema": schema.schema,
 }
 for _verb, _function in COMMANDS.items():

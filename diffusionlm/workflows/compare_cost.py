@@ -6,7 +6,8 @@ N are the weights of the hidden matrices and d the width of all query heads toge
 network for every row of T tokens, c = S/T times the passes of the objective, and s rows reach the (K, D) head per
 token. c and s are measured on a corrupted batch, so a process that shows two halves, or scores masked tokens alone, is
 counted as it is. 6 = 2 for the forward and 4 for the backward pass; Kaplan et al. 2020,
-https://arxiv.org/abs/2001.08361, table 1, with the attention term of Chowdhery et al. 2022, https://arxiv.org/abs/2204.02311, appendix B.
+https://arxiv.org/abs/2001.08361, table 1; the attention term is that of Chowdhery et al. 2022,
+https://arxiv.org/abs/2204.02311, appendix B.
 """
 
 from __future__ import annotations

@@ -40,6 +40,8 @@ SHARED = ("data", "tokenizer", "model", "training", "validation", "run", "checkp
 """Sections of a recipe that a comparison decides for all methods."""
 OWN_OF_MODEL = ("causal", "time_conditioning")
 """What a method may say about the network: the rest is the shared one."""
+OF_QUALITY = ("steps", "length", "samples", "batch_size", "seed")
+"""What ``[quality]`` decides about samples in place of a method's own ``[generation]``."""
 FEW_SEEDS = 3
 
 
@@ -248,12 +250,13 @@ class CompareParams(CommandParams):
             "lr_schedule": _table(method.lr_schedule),
             "training": {"steps": 10**9, **_table(self.training)},
             "validation": {**_table(self.validation), "skip": PROCESSES[method.process.name].bound == "none"},
-            "generation": _table(method.generation),
+            "generation": {k: v for k, v in _table(method.generation).items() if k not in OF_QUALITY},
             "samples": {"prompts": []},
             "run": {"name": name, "device": self.device, "threads": self.threads},
         }
         for section, values in more.items():
-            tables[section] = {**tables.get(section, {}), **values}
+            replaced = "name" in values and section != "run" and values["name"] != tables[section]["name"]
+            tables[section] = dict(values) if replaced else {**tables.get(section, {}), **values}
         try:
             return TrainParams.model_validate(tables)
         except ValidationError as error:

@@ -3,6 +3,7 @@
 from diffusionlm.workflows.bench_params import BenchInferParams, BenchTrainParams
 from diffusionlm.workflows.command import CommandParams
 from diffusionlm.workflows.compare_params import CompareParams
+from diffusionlm.workflows.methods_params import MethodsParams
 from diffusionlm.workflows.prepare_params import MakeDataParams, TokenizerTrainParams
 from diffusionlm.workflows.selftest_params import SelftestParams
 from diffusionlm.workflows.train_params import RunParams, TrainParams
@@ -19,6 +20,7 @@ __all__ = [
     "InfillParams",
     "InspectParams",
     "MakeDataParams",
+    "MethodsParams",
     "RunParams",
     "SelftestParams",
     "TokenizerTrainParams",
