@@ -47,7 +47,8 @@ class DiscreteProcess(Process):
         x_t = torch.where(noised, self.draw_noise(noise, draws), x_1)
         weight = noise.rate(x_t, self.vocabulary) / noise.marginal(x_t, x_1, self.vocabulary)
         if measure == "level":
-            weight = weight / self.level_rate(t)
+            # A level may stand still at t = 0, and the weight with it.
+            weight = weight / self.level_rate(t).clamp_min(torch.finfo(torch.float64).tiny)
         return Corrupted(
             x_t=x_t,
             t=t,
