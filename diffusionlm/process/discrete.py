@@ -59,6 +59,13 @@ class DiscreteProcess(Process):
             noise=noise,
         )
 
+    def chosen_evidence(self) -> float:
+        """Return ln(q(z | z, chosen)/q(z | x ≠ z, chosen)), what a data token says for itself if it was ``noised``.
+
+        0: noise knows nothing of the text. A recipe that keeps some of the chosen tokens overrides it.
+        """
+        return 0.0
+
     def draw_noise(self, noise: Noise, draws: Draws) -> torch.Tensor:
         """Return int64 draws from ν_t/(1 − κ_t), of the shape of the times."""
         total = noise.mask + noise.uniform
