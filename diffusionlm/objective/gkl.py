@@ -4,8 +4,8 @@
 
 It compares the rates *towards the data* of the true and of the predicted path. With the mask process, its visible
 tokens carried over, it is the weighted cross-entropy of ``nelbo``. Where noise can look like text it is a valid bound
-but a **loose** one, minimised by the posterior p(x_i | z): its value stands under its own name, never in one column with
-the tight bound. Gat et al. 2024, "Discrete Flow Matching", https://arxiv.org/abs/2407.15595;
+but a **loose** one, minimised by the posterior p(x_i | z): its value stands under its own name, never in one column
+with the tight bound. Gat et al. 2024, "Discrete Flow Matching", https://arxiv.org/abs/2407.15595;
 Shaul et al. 2024, https://arxiv.org/abs/2412.03487. docs/MATH.md.
 """
 
