@@ -2,6 +2,8 @@
 
 from diffusionlm.objective.base import Objective, ObjectiveParams
 from diffusionlm.objective.ce import CE
+from diffusionlm.objective.ce_all import CEAll
+from diffusionlm.objective.gkl import GKL
 from diffusionlm.objective.llada import LLaDA
 from diffusionlm.objective.nelbo import NELBO
 from diffusionlm.process.head import Head
@@ -15,4 +17,4 @@ def network_head(params: ObjectiveParams) -> Head:
     return params.head or OBJECTIVES[params_name(type(params))].head
 
 
-__all__ = ["CE", "NELBO", "OBJECTIVES", "LLaDA", "Objective", "network_head"]
+__all__ = ["CE", "GKL", "NELBO", "OBJECTIVES", "CEAll", "LLaDA", "Objective", "network_head"]

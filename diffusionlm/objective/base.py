@@ -17,7 +17,7 @@ from diffusionlm.lazy import torch
 from diffusionlm.objective.bound import Scored
 from diffusionlm.objective.rows import Loss, Rows, cross_entropy
 from diffusionlm.params import Strict
-from diffusionlm.process.base import Corrupted, Process, View
+from diffusionlm.process.base import Bound, Corrupted, Process, View
 from diffusionlm.process.head import Head, convert_head
 from diffusionlm.process.times import TimesParams
 from diffusionlm.registry import params_name
@@ -54,7 +54,8 @@ class Objective(ABC):
     Class attributes:
         Params: The parameter class; its ``name`` is the registry name.
         head: The predictive that minimises it: p(x_i | z) or the leave-one-out p(x_i | z without z_i). The two are the
-            same at the masked positions of an absorbing process.
+            same at the masked positions of an absorbing process. A loss that scores noised positions alone has the
+            second: of a token that is known to be noise there is nothing to learn from the token itself.
         is_bound: Whether its value, in nats per token, bounds the negative log-likelihood.
         states: The kinds of noisy state that it can train on.
     """
@@ -80,17 +81,30 @@ class Objective(ABC):
         Raises:
             PairingError: In one line that lists what would fit.
         """
+        reason = cls.refusal(process)
+        if reason is not None:
+            raise PairingError(f"{reason}; {_fitting(process)}")
+
+    @classmethod
+    def refusal(cls, process: type[Process]) -> str | None:
+        """Return why this objective cannot train a process, in words, or None where it can."""
         if process.state not in cls.states:
             wanted = " or ".join(_STATES[state] for state in sorted(cls.states))
-            raise PairingError(
+            return (
                 f"objective {params_name(cls.Params)!r} needs states that are {wanted}; "
-                f"process {params_name(process.Params)!r} has states on the {process.state}; {_fitting(process)}"
+                f"process {params_name(process.Params)!r} has states on the {process.state}"
             )
         if cls.is_bound and process.bound == "none":
-            raise PairingError(
+            return (
                 f"process {params_name(process.Params)!r} has no likelihood bound; "
-                f"objective {params_name(cls.Params)!r} needs one; {_fitting(process)}"
+                f"objective {params_name(cls.Params)!r} needs one"
             )
+        return None
+
+    @classmethod
+    def tightness(cls, process: type[Process]) -> Bound:
+        """Return whether its value bounds the likelihood, and equals the entropy at the head that minimises it."""
+        return process.bound if cls.is_bound else "none"
 
     def clock(self, t: torch.Tensor) -> torch.Tensor:
         """Return the times at which to corrupt, from the stratified times t; the identity unless overridden."""
@@ -142,9 +156,5 @@ def _fitting(process: type[Process]) -> str:
     """Return which objectives fit a process, in words."""
     from diffusionlm.objective import OBJECTIVES
 
-    fitting = []
-    for name in OBJECTIVES:
-        other = OBJECTIVES[name]
-        if process.state in other.states and not (other.is_bound and process.bound == "none"):
-            fitting.append(name)
+    fitting = [name for name in OBJECTIVES if OBJECTIVES[name].refusal(process) is None]
     return f"objectives that fit {params_name(process.Params)!r}: {', '.join(fitting) or 'none'}"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from diffusionlm.kernels.marginal_divergence import marginal_divergence
 from diffusionlm.lazy import torch
 from diffusionlm.objective.rows import Loss, Rows
 from diffusionlm.process.base import Corrupted, Process
@@ -57,8 +58,7 @@ def bound_of(process: Process, corrupted: Corrupted, head: Head) -> Scored:
 def divergence(logits: torch.Tensor, rows: Rows) -> torch.Tensor:
     """Return KL(q_t(·|x) ‖ q_t(·|x̂)) + IS(q_t(z|x)/q_t(z|x̂)), (N,) nats.
 
-    The mask token has the same mass under both, so that only the K data tokens enter, and the sum over those that are
-    neither x nor z is one reduction over the row.
+    The mask token has the same mass under both marginals, so that only the K data tokens enter.
 
     Args:
         logits: (N, K) of the leave-one-out head.
@@ -66,15 +66,4 @@ def divergence(logits: torch.Tensor, rows: Rows) -> torch.Tensor:
     """
     noise = rows.noise
     assert noise is not None, "a divergence belongs to a discrete process"
-    kappa, each = noise.kappa.to(logits.dtype), (noise.uniform / noise.size).to(logits.dtype)
-    log_hat = logits.log_softmax(-1) + kappa.log()[:, None]
-    log_q_hat = torch.logaddexp(log_hat, each.log()[:, None])  # ln q_t(j | x̂), every data token j
-    log_q_x = torch.logaddexp(kappa.log(), each.log())  # ln q_t(x | x)
-    at_x = log_q_hat.gather(1, rows.x[:, None]).squeeze(1)
-    off = torch.where(each > 0, each * (noise.size * each.log() - log_q_hat.sum(-1)), 0.0)
-    kl = off + (kappa + each) * (log_q_x - at_x) - torch.where(each > 0, each * (each.log() - at_x), 0.0)
-    is_token = rows.z < noise.size
-    at_z = log_q_hat.gather(1, torch.where(is_token, rows.z, 0)[:, None]).squeeze(1)
-    log_r = torch.where(rows.z == rows.x, log_q_x, each.log()) - at_z
-    log_r = torch.where(is_token, log_r, 0.0)
-    return kl + (torch.expm1(log_r) - log_r)
+    return marginal_divergence(logits, rows.x, rows.z, noise.kappa, noise.uniform / noise.size)

@@ -2,7 +2,7 @@
 
     loss = Σ_{i noised} CE_i / (noised tokens)
 
-Every masked token counts the same, whatever the noise level; not a bound. The "CE" variant of Gat et al. 2024,
+Every noised token counts the same, whatever the noise level; not a bound. The "CE" variant of Gat et al. 2024,
 https://arxiv.org/abs/2407.15595; Chang et al. 2022 (MaskGIT), https://arxiv.org/abs/2202.04200.
 """
 
@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Literal
 
 from diffusionlm.lazy import torch
-from diffusionlm.objective.base import Objective, ObjectiveParams
+from diffusionlm.objective.base import ObjectiveParams
+from diffusionlm.objective.noised import OfNoised
 from diffusionlm.process.base import Corrupted
 
 
@@ -21,14 +22,10 @@ class CEParams(ObjectiveParams):
     name: Literal["ce"] = "ce"
 
 
-class CE(Objective):
+class CE(OfNoised):
     """Mean cross-entropy of the noised tokens. https://arxiv.org/abs/2202.04200"""
 
     Params = CEParams
-    head = "posterior"
-
-    def scored(self, corrupted: Corrupted) -> torch.Tensor:
-        return corrupted.noised
 
     def weight(self, corrupted: Corrupted) -> torch.Tensor:
         return corrupted.noised.double()

@@ -13,7 +13,8 @@ from typing import Literal
 from pydantic import Field
 
 from diffusionlm.lazy import torch
-from diffusionlm.objective.base import Objective, ObjectiveParams
+from diffusionlm.objective.base import ObjectiveParams
+from diffusionlm.objective.noised import OfNoised
 from diffusionlm.process.base import Corrupted
 from diffusionlm.rng import Draws
 
@@ -28,11 +29,10 @@ class LLaDAParams(ObjectiveParams):
     """Share of the rows that are cut to a random length, uniform on 1 … T."""
 
 
-class LLaDA(Objective):
+class LLaDA(OfNoised):
     """Masked cross-entropy over p_mask. https://arxiv.org/abs/2502.09992"""
 
     Params = LLaDAParams
-    head = "posterior"
 
     def clock(self, t: torch.Tensor) -> torch.Tensor:
         # κ' = (1 − ε)·κ(t) makes 1 − κ' = (1 − ε)(1 − κ) + ε, LLaDA's p_mask, for any schedule.
@@ -47,9 +47,6 @@ class LLaDA(Objective):
         length = torch.ceil(draws.uniform("objective/crop-length")[:, :1] * segments.shape[1])
         beyond = torch.arange(segments.shape[1], device=segments.device)[None] >= length
         return torch.where(chosen & beyond, 0, segments)
-
-    def scored(self, corrupted: Corrupted) -> torch.Tensor:
-        return corrupted.noised
 
     def weight(self, corrupted: Corrupted) -> torch.Tensor:
         return torch.where(corrupted.noised, 1.0 / corrupted.noise_probability, 0.0)

@@ -2,7 +2,9 @@
 
 from diffusionlm.process.base import Corrupted, Process
 from diffusionlm.process.discrete import DiscreteProcess
+from diffusionlm.process.gidd import GIDDProcess
 from diffusionlm.process.head import Head
+from diffusionlm.process.keep import KeepProcess
 from diffusionlm.process.layout import Layout
 from diffusionlm.process.mask import MaskProcess
 from diffusionlm.process.mixture import MixtureProcess
@@ -21,7 +23,9 @@ __all__ = [
     "SCHEDULES",
     "Corrupted",
     "DiscreteProcess",
+    "GIDDProcess",
     "Head",
+    "KeepProcess",
     "Layout",
     "MaskProcess",
     "MixturePath",

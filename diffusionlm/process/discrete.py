@@ -47,7 +47,8 @@ class DiscreteProcess(Process):
         x_t = torch.where(noised, self.draw_noise(noise, draws), x_1)
         weight = noise.rate(x_t, self.vocabulary) / noise.marginal(x_t, x_1, self.vocabulary)
         if measure == "level":
-            weight = weight / self.level_rate(t)
+            # A level may stand still at t = 0, and the weight with it.
+            weight = weight / self.level_rate(t).clamp_min(torch.finfo(torch.float64).tiny)
         return Corrupted(
             x_t=x_t,
             t=t,
@@ -57,6 +58,13 @@ class DiscreteProcess(Process):
             noise_probability=probability,
             noise=noise,
         )
+
+    def chosen_evidence(self) -> float:
+        """Return ln(q(z | z, chosen)/q(z | x ≠ z, chosen)), what a data token says for itself if it was ``noised``.
+
+        0: noise knows nothing of the text. A recipe that keeps some of the chosen tokens overrides it.
+        """
+        return 0.0
 
     def draw_noise(self, noise: Noise, draws: Draws) -> torch.Tensor:
         """Return int64 draws from ν_t/(1 − κ_t), of the shape of the times."""

@@ -6,7 +6,7 @@ The two differ wherever z_i itself says something about x_i. Bayes' rule turns o
 
 and since q_t(z | x) = κ_t·1[z = x] + ν_t(z) has one value for all x but z, that is a shift of one logit: the one of the
 token that stands there, by ln(q_t(z | z) / ν_t(z)) = ln(1 + κ_t/ν_t(z)). At a masked position the shift is zero. Where
-ν_t(z_i) = 0 the posterior is certain and the two cannot be converted. docs/MATH.md §1.
+ν_t(z_i) = 0 the posterior is certain: it follows from either head, and nothing follows from it. docs/MATH.md §1.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from diffusionlm.process.noise import Noise
 from diffusionlm.process.vocabulary import Vocabulary
 
 Head = Literal["posterior", "leave_one_out"]
+CERTAIN = 1e4
+"""Nats in place of infinitely many, where a token can only be right."""
 
 
 def convert_head(
@@ -34,8 +36,15 @@ def convert_head(
     """
     if have == want:
         return logits
+    shift = noise.evidence()
+    return add_evidence(logits, z, shift if want == "posterior" else -shift, vocabulary)
+
+
+def add_evidence(logits: torch.Tensor, z: torch.Tensor, shift: torch.Tensor, vocabulary: Vocabulary) -> torch.Tensor:
+    """Return logits (N, K) with (N,) nats added at the token that stands at each position; m gets none.
+
+    Certainty is cut to ``CERTAIN`` nats, so that the softmax stays a number.
+    """
     is_token = z < vocabulary.size
-    shift = torch.where(is_token, noise.evidence(), 0.0).to(logits.dtype)
-    column = torch.where(is_token, z, 0)[:, None]
-    signed = shift if want == "posterior" else -shift
-    return logits.scatter_add(1, column, signed[:, None])
+    finite = torch.where(is_token, shift, 0.0).clamp(-CERTAIN, CERTAIN).to(logits.dtype)
+    return logits.scatter_add(1, torch.where(is_token, z, 0)[:, None], finite[:, None])

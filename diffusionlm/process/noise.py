@@ -14,6 +14,9 @@ from dataclasses import dataclass, fields
 from diffusionlm.lazy import torch
 from diffusionlm.process.vocabulary import Vocabulary
 
+SMALLEST_KAPPA = 1e-30
+"""κ is not divided by less. A weight stays finite in float32, in which the rows of a loss are multiplied by theirs."""
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -43,8 +46,12 @@ class Noise:
         return self.at(z, vocabulary) + torch.where(z == x, self.kappa, 0.0)
 
     def rate(self, z: torch.Tensor, vocabulary: Vocabulary) -> torch.Tensor:
-        """Return ρ_t(z) = −∂_t ν_t(z) + (κ̇/κ)·ν_t(z), the rate into z of the noising process, float64."""
-        return self.dkappa / self.kappa * self.at(z, vocabulary) - self._of(z, vocabulary, self.dmask, self.duniform)
+        """Return ρ_t(z) = −∂_t ν_t(z) + (κ̇/κ)·ν_t(z), the rate into z of the noising process, float64 and finite.
+
+        It has a pole at κ = 0, where what it multiplies vanishes as κ²; ``SMALLEST_KAPPA`` keeps 0 · ∞ out.
+        """
+        decay = self.dkappa / self.kappa.clamp_min(SMALLEST_KAPPA)
+        return decay * self.at(z, vocabulary) - self._of(z, vocabulary, self.dmask, self.duniform)
 
     def evidence(self) -> torch.Tensor:
         """Return ln(q_t(z | z)/q_t(z | x ≠ z)) of a data token z: what a token says for itself, in nats; ∞ if sure."""

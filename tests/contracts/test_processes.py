@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 
@@ -9,7 +10,9 @@ import pytest
 import torch
 
 from diffusionlm.data.batch import Batch, concatenate
-from diffusionlm.process import PROCESSES, SCHEDULES, Process, Vocabulary
+from diffusionlm.objective.bound import bound_of
+from diffusionlm.objective.rows import Rows, cross_entropy
+from diffusionlm.process import PROCESSES, SCHEDULES, DiscreteProcess, Process, Vocabulary
 from diffusionlm.process.base import Corrupted
 from tests.diffusionlm.process.batches import draws_of, lay_rows, random_documents
 
@@ -56,7 +59,32 @@ def sites(batch: Batch, values: torch.Tensor) -> dict[tuple[int, int], float]:
     }
 
 
+def in_the_bound(process: Process, out: Corrupted) -> torch.Tensor:
+    """Return (B, T) bool: the positions that the bound scores."""
+    if process.bound == "none":
+        return torch.zeros_like(out.editable)
+    if process.bound_form == "ce":
+        return out.noised
+    # A clean token counts too: that the noising process could still jump into its state is something to predict.
+    assert out.noise is not None
+    assert isinstance(out.x_t, torch.Tensor)
+    return out.editable & (out.noise.rate(out.x_t, VOCABULARY) > 0)
+
+
+def leaks(process: Process) -> bool:
+    """Return whether a token may be clean at t = 0, as a recipe that keeps some of the chosen tokens wants it."""
+    start = torch.zeros(1, dtype=torch.float64)
+    return isinstance(process, DiscreteProcess) and bool(process.noise(start).kappa > 0)
+
+
 TIMES = torch.linspace(0.05, 0.9, len(DOCUMENTS), dtype=torch.float64)
+
+
+def assert_share(seen: torch.Tensor, probability: torch.Tensor, many: int) -> None:
+    """Check (B, T) events against their probability at every position, to five standard deviations."""
+    share = seen.double().mean(0)
+    error = (probability * (1 - probability) / many).sqrt()
+    assert float((share - probability).abs().max()) <= 5 * error + 1e-12, (share, probability)
 
 
 @pytest.mark.parametrize("process", variants(), ids=lambda p: str(p.params))
@@ -70,9 +98,8 @@ class TestEveryProcess:
             assert field.shape == PACKED.x_1.shape
             assert bool(field.isfinite().all())
         assert torch.equal(out.editable, PACKED.editable)
-        assert bool((out.weight[~out.noised] == 0).all())
-        if process.bound != "none":
-            assert bool((out.weight[out.noised] > 0).all())
+        assert bool((out.weight[~out.editable] == 0).all())
+        assert torch.equal(out.weight > 0, in_the_bound(process, out))
         assert bool(((out.noise_probability >= 0) & (out.noise_probability <= 1)).all())
         assert bool(((out.t >= 0) & (out.t <= 1)).all())
         assert int(out.x_t.min()) >= 0
@@ -104,6 +131,9 @@ class TestEveryProcess:
         other = torch.where(PACKED.editable, (PACKED.x_1 + 3) % K, PACKED.x_1)
         starts = [process.source(x, PACKED.editable, draws_of(PACKED)) for x in (PACKED.x_1, other)]
         assert torch.equal(starts[0], starts[1])
+        if leaks(process):
+            assert process.bound == "none", "a process whose t = 0 knows the text has no bound"
+            return
         nothing = torch.zeros(len(DOCUMENTS), dtype=torch.float64)
         at_zero = [
             process.corrupt(x, by_document(PACKED, nothing), PACKED.editable, PACKED.segments, draws_of(PACKED)).x_t
@@ -111,36 +141,60 @@ class TestEveryProcess:
         ]
         assert torch.equal(at_zero[0], at_zero[1])
 
+    @pytest.mark.parametrize("time", [0.0, 1.0 - 1e-9])
+    @pytest.mark.parametrize("measure", ["t", "level"])
+    def test_the_ends_of_time_are_finite(self, process: Process, time: float, measure: str) -> None:
+        """Training times may be exactly 0; an evaluator's levels come close to 1."""
+        times = torch.full((len(DOCUMENTS),), time, dtype=torch.float64)
+        out = corrupt(process, PACKED, times, measure=measure)
+        assert bool(out.weight.isfinite().all())
+        assert bool(out.weight.float().isfinite().all())
+        assert bool((out.weight >= 0).all())
+
     @pytest.mark.parametrize("time", [0.2, 0.75])
     def test_the_marginal_at_every_position(self, process: Process, time: float) -> None:
-        """q_t(z | x) = κ·1[z = x] + noise, edges of a document and of a row included."""
-        many, length = 4000, 6
-        batch = lay_rows([[(i, [2] * length), (i + many, [2] * length)] for i in range(many)], 2 * length)
+        """q_t(z | x) = κ·1[z = x] + ν_t(z) for every z, edges of a document and of a row included."""
+        many, length, clean = 4000, 6, 2
+        batch = lay_rows([[(i, [clean] * length), (i + many, [clean] * length)] for i in range(many)], 2 * length)
         # Exact counts take their number from the time: uniform times make every count equally likely.
         exact = "exact_count" in str(process.params)
-        k = float(process.schedule.kappa(torch.tensor(time, dtype=torch.float64)))
         t = torch.full((2 * many,), time, dtype=torch.float64)
         if exact:
             t = (torch.arange(2 * many, dtype=torch.float64) % many + 0.5) / many
         out = corrupt(process, batch, t)
-        share = out.noised.double().mean(0)
-        expected = (length + 1) / (2 * length) if exact else 1 - k
-        error = (expected * (1 - expected) / many) ** 0.5
-        assert float((share - expected).abs().max()) < 4.5 * error, share
-        assert torch.equal(process.is_noise(out.x_t), out.noised) or process.bound != "tight"
+        noised = torch.tensor((length + 1) / (2 * length)) if exact else out.noise_probability[0, 0]
+        assert_share(out.noised, noised, many)
+        certain = process.is_noise(out.x_t)
+        assert bool((out.noised | ~certain).all())
+        if not isinstance(process, DiscreteProcess):
+            return
+        assert torch.equal(certain, out.x_t == VOCABULARY.mask_id)
+        states = torch.tensor([*range(K), VOCABULARY.mask_id])
+        expected = process.noise(torch.full(states.shape, time, dtype=torch.float64)).marginal(
+            states, torch.full_like(states, clean), VOCABULARY
+        )
+        assert float(expected.sum()) == pytest.approx(1.0, abs=1e-12)
+        for z, probability in zip(states, expected, strict=True):
+            share = noised * (z == VOCABULARY.mask_id) + (1 - noised) * (z == clean) if exact else probability
+            assert_share(out.x_t == z, share, many)
 
     def test_weights_make_an_unbiased_estimate(self, process: Process) -> None:
-        """An absorbing process's weights add up to one per token on average, whatever κ: ∫ c·(1 − κ) dt = 1."""
-        if process.bound == "none" or not bool(process.is_noise(torch.tensor([[VOCABULARY.mask_id]])).all()):
-            pytest.skip("not an absorbing process")
+        """Guessing costs ln K a token, whatever κ and ν: weight × loss of a flat head averages to it."""
+        if process.bound == "none":
+            pytest.skip("no bound")
         many, length = 20_000, 4
         batch = lay_rows([[(i, [1] * length)] for i in range(many)], length)
         levels = ((torch.arange(many, dtype=torch.float64) + 0.5) / many)[torch.randperm(many)]
         for measure in ("t", "level"):
-            t = levels if measure == "t" else process.schedule.inverse(levels)
+            t = levels if measure == "t" else process.time_of_level(levels)
+            out = corrupt(process, batch, t, measure=measure)
+            index = (out.weight > 0).flatten().nonzero().squeeze(1)
+            rows = Rows.of(out, batch.x_1, index)
+            loss = bound_of(process, out, "leave_one_out").loss or cross_entropy
+            flat = torch.zeros(len(index), K, dtype=torch.float64)
             # The very last times have huge weights and next to no noise: their share is cut, as in training.
-            total = corrupt(process, batch, t, measure=measure).weight.clamp(max=1e3).sum(1).mean()
-            assert float(total) == pytest.approx(length, rel=0.06)
+            total = (out.weight.flatten()[index] * loss(flat, rows)).clamp(max=1e3).sum() / many
+            assert float(total) == pytest.approx(length * math.log(K), rel=0.06)
 
     def test_is_documented(self, process: Process) -> None:
         kind = type(process)
