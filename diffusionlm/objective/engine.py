@@ -15,6 +15,7 @@ import torch
 from diffusionlm.kernels.linear_cross_entropy import linear_cross_entropy
 from diffusionlm.kernels.linear_row_loss import linear_row_loss
 from diffusionlm.objective.base import Objective, Term
+from diffusionlm.objective.masking import apply_masking
 from diffusionlm.objective.rows import Loss, Rows
 from diffusionlm.process.base import Corrupted, Tokens, View
 from diffusionlm.process.layout import Layout, time_groups
@@ -121,9 +122,10 @@ def prepare(
     """
     draws = Draws(seed=seed, step=step, document=batch.document, window=batch.window, position=batch.positions)
     segments = objective.crop(batch.segments, draws)
+    segments, frozen, draws = apply_masking(objective.params.masking, segments, batch.frozen, draws)
     groups = time_groups(segments, objective.process.blocks(batch.positions))
-    t = objective.clock(draw_times(objective.params.times, seed, step, rows_of_step, global_rows, groups))
-    editable = (segments > 0) & ~batch.frozen
+    t = objective.clock(draw_times(objective.times, seed, step, rows_of_step, global_rows, groups))
+    editable = (segments > 0) & ~frozen
     corrupted = objective.process.corrupt(batch.x_1, t, editable, groups, draws)
     terms = objective.terms(corrupted, batch.x_1, segments, batch.positions)
     return Prepared(

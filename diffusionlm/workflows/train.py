@@ -233,7 +233,7 @@ class _Run:
         )
 
     def _loss_metrics(self, loss: float) -> dict[str, float]:
-        if not self.parts.objective.is_bound or not self.parts.objective.params.times.whole_range:
+        if not self.parts.objective.reports_bound:
             return {}
         return {"bits_per_byte": loss / math.log(2) / self.text.bytes_per_token}
 

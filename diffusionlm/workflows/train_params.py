@@ -99,7 +99,9 @@ class TrainParams(CommandParams):
     def _check(self) -> Self:
         """Refuse sections that are valid alone and impossible together."""
         process = PROCESSES[params_name(type(self.process))]
-        OBJECTIVES[params_name(type(self.objective))].check(process)
+        objective = OBJECTIVES[params_name(type(self.objective))]
+        objective.check(process)
+        objective.check_params(self.objective, self.process)
         if self.generation.sampler is not None:
             SAMPLERS[params_name(type(self.generation.sampler))].check(process)
         context = self.model.context_length
