@@ -161,7 +161,7 @@ class Objective(ABC):
 
     @abstractmethod
     def denominator(self, corrupted: Corrupted) -> torch.Tensor:
-        """Return the 0-dim int64 count that this batch adds to the loss's divisor."""
+        """Return the 0-dim count (or sum of weights) that this batch adds to the loss's divisor."""
 
 
 def _fitting(process: type[Process]) -> str:
