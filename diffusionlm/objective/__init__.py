@@ -1,6 +1,7 @@
 """Training objectives. A new one is a file here and an import line below."""
 
 from diffusionlm.objective.base import Objective, ObjectiveParams
+from diffusionlm.objective.cart import CART
 from diffusionlm.objective.ce import CE
 from diffusionlm.objective.llada import LLaDA
 from diffusionlm.objective.nelbo import NELBO
@@ -15,4 +16,4 @@ def network_head(params: ObjectiveParams) -> Head:
     return params.head or OBJECTIVES[params_name(type(params))].head
 
 
-__all__ = ["CE", "NELBO", "OBJECTIVES", "LLaDA", "Objective", "network_head"]
+__all__ = ["CART", "CE", "NELBO", "OBJECTIVES", "LLaDA", "Objective", "network_head"]

@@ -102,6 +102,8 @@ class Process(ABC):
             two marginals, which needs the head's whole distribution ("dense").
         state: Whether a noisy state is token ids or a point of the simplex.
         objective, sampler: Registry names of what a configuration uses where it names none.
+        time_conditioning: Whether a network is told t where a configuration does not say. Where noise is not visible as
+            such, t says how much of what stands there to trust; masks show it by their number.
     """
 
     Params: ClassVar[type[Strict]]
@@ -110,6 +112,7 @@ class Process(ABC):
     state: ClassVar[State]
     objective: ClassVar[str]
     sampler: ClassVar[str]
+    time_conditioning: ClassVar[bool] = True
 
     def __init__(self, params: Any, vocabulary: Vocabulary) -> None:
         self.params = params

@@ -142,14 +142,19 @@ class TrainParams(CommandParams):
 
 
 def name_methods(tables: dict[str, Any]) -> dict[str, Any]:
-    """Return the tables with the objective and the sampler that belong to the process, where none is named."""
+    """Return the tables with what belongs to the process, where it is not named.
+
+    The objective, the sampler and whether the network is told the time.
+    """
     process = tables.get("process", {})
     name = process.get("name", "mask") if isinstance(process, dict) else params_name(type(process))
     if name not in PROCESSES:
         return {"objective": {}, **tables}  # refused by the field itself, in its own words
     kind = PROCESSES[name]
-    objective, generation = tables.get("objective", {}), tables.get("generation", {})
+    objective, generation, model = (tables.get(section, {}) for section in ("objective", "generation", "model"))
     named = dict(tables)
+    if isinstance(model, dict):
+        named["model"] = {"time_conditioning": kind.time_conditioning, **model}
     if isinstance(objective, dict):
         named["objective"] = {"name": kind.objective, **objective}
     if isinstance(generation, dict):

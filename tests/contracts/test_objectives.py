@@ -152,7 +152,7 @@ class TestEveryObjective:
         objective = build(name, corruption, **whole_rows(name))
         parts = [prepare(objective, ALONE, 0, step, torch.arange(8), 8) for step in range(600)]
         weight = sum(float(one.weight.sum()) for part in parts for one in part.passes)
-        assert weight / sum(int(part.denominator) for part in parts) == pytest.approx(1.0, rel=0.1)
+        assert weight / sum(float(part.denominator) for part in parts) == pytest.approx(1.0, rel=0.1)
 
     def test_the_declared_head_is_the_minimum(self, name: str, corruption: str) -> None:
         """On a joint whose posteriors are known: the slope is zero there, and every other head costs more."""
