@@ -58,6 +58,7 @@ class Progress:
         nonfinite: Steps whose gradient was not finite.
         nonfinite_in_a_row: The latest of them without a good one between.
         levels: Sums and counts of the loss by noise level since the last log; None = nothing yet.
+        times: What the last search for the law of training times found; None = there was none.
     """
 
     step: int = 0
@@ -67,6 +68,7 @@ class Progress:
     nonfinite: int = 0
     nonfinite_in_a_row: int = 0
     levels: list[float] | None = None
+    times: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Intervals:
     sample: int
     save: int
     log: int
+    search: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Hooks:
 
     Attributes:
         validate, sample, save: The work; ``validate`` returns whether this step is worth a checkpoint of its own.
+        search: Looks for the law of training times that varies least.
         loss_metrics: From a loss in the objective's units to further metrics (bits per byte, where it is a bound).
     """
 
@@ -92,6 +96,7 @@ class Hooks:
     sample: Callable[[int], None]
     save: Callable[[int], None]
     loss_metrics: Callable[[float], Mapping[str, float]] = field(default=lambda loss: {})
+    search: Callable[[int], None] = field(default=lambda step: None)
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,8 @@ class Loop:
             self._one_step()
             worth_saving = False
             paused = time.monotonic()
+            if self._due(self.intervals.search) and not self._used_up():
+                self.hooks.search(state.step)
             if self._due(self.intervals.validate) or (self.intervals.validate and self._used_up()):
                 # Before the last save, so that the checkpoint knows whether it is the best one.
                 worth_saving, validated = self.hooks.validate(state.step), state.step

@@ -114,6 +114,11 @@ class TrainParams(CommandParams):
                 "nothing is held out (data.validation_fraction = 0, no data.validation_source), so there is nothing to "
                 "validate on; hold something out or set validation.skip = true"
             )
+        if self.validation.skip and self.objective.times.search_every:
+            raise ValueError(
+                "objective.times.search_every needs held-out rows to search on, and validation.skip = true keeps none; "
+                "set one of them to 0 or false"
+            )
         if self.model.shift:
             raise ValueError(
                 "model.shift = 1 cannot be trained from nothing: it needs a never-masked first token (BOS) in front of "
