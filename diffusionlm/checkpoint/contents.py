@@ -78,7 +78,7 @@ class SavedState:
         step: Optimizer updates done.
         seed: The run's seed, from which every random draw follows.
         cursor: The data position, as the loader's own integers.
-        counters: Totals so far (tokens, bytes, seconds, …).
+        counters: Totals so far (tokens, seconds, …), and short lists of sums.
         optimizer: The optimizer's scalars.
         ema: The running average's scalars.
         best: The best validation result so far, or ``None``.
@@ -90,7 +90,7 @@ class SavedState:
     step: int
     seed: int
     cursor: dict[str, int] = field(default_factory=dict)
-    counters: dict[str, int | float] = field(default_factory=dict)
+    counters: dict[str, int | float | list[float]] = field(default_factory=dict)
     optimizer: dict[str, int | float] = field(default_factory=dict)
     ema: dict[str, int | float] = field(default_factory=dict)
     best: Best | None = None

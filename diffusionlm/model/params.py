@@ -39,7 +39,7 @@ class TransformerParams(Strict):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout on the output of attention and of the feed-forward, in training."""
     time_conditioning: bool = False
-    """Tell the network t, by a modulation of the norms that starts at zero."""
+    """Tell the network t, by a modulation of the norms that starts at zero; training: unset = as the process needs."""
     causal: bool = False
     """Attend to earlier positions only."""
     shift: Literal[0, 1] = 0

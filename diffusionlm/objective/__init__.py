@@ -1,6 +1,7 @@
 """Training objectives. A new one is a file here and an import line below."""
 
 from diffusionlm.objective.base import Objective, ObjectiveParams
+from diffusionlm.objective.cart import CART
 from diffusionlm.objective.ce import CE
 from diffusionlm.objective.ce_all import CEAll
 from diffusionlm.objective.gkl import GKL
@@ -17,4 +18,4 @@ def network_head(params: ObjectiveParams) -> Head:
     return params.head or OBJECTIVES[params_name(type(params))].head
 
 
-__all__ = ["CE", "GKL", "NELBO", "OBJECTIVES", "CEAll", "LLaDA", "Objective", "network_head"]
+__all__ = ["CART", "CE", "GKL", "NELBO", "OBJECTIVES", "CEAll", "LLaDA", "Objective", "network_head"]

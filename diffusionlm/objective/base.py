@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from diffusionlm.errors import PairingError
 from diffusionlm.lazy import torch
 from diffusionlm.objective.bound import Scored
+from diffusionlm.objective.masking import MaskingParams
 from diffusionlm.objective.rows import Loss, Rows, cross_entropy
 from diffusionlm.params import Strict
 from diffusionlm.process.base import Bound, Corrupted, Process, View
@@ -27,10 +28,12 @@ _STATES = {"ids": "token ids", "simplex": "points of the simplex"}
 
 
 class ObjectiveParams(Strict):
-    """What every objective has: the law of its training times, and what the network's output is."""
+    """What every objective has: the law of its training times, corruption modes, and what the network's output is."""
 
     times: TimesParams = TimesParams()
     """Training times."""
+    masking: MaskingParams = MaskingParams()
+    """Corruption modes of training: given prefix, cut suffix, noise in spans."""
     head: Head | None = None
     """What the network's output is; unset = the predictive that minimises the objective. Another one is converted."""
 
@@ -67,12 +70,19 @@ class Objective(ABC):
 
     def __init__(self, params: Any, process: Process) -> None:
         self.params, self.process = params, process
+        self.times: TimesParams = params.times  # a search may replace them on the way
         self.check(type(process))
+        self.check_params(params, process.params)
 
     @property
     def network_head(self) -> Head:
         """What the network that is trained predicts."""
         return self.params.head or self.head
+
+    @property
+    def reports_bound(self) -> bool:
+        """Whether the training loss as it is configured is the bound itself, in nats per token."""
+        return self.is_bound and self.times.whole_range and self.params.masking.never
 
     @classmethod
     def check(cls, process: type[Process]) -> None:
@@ -105,6 +115,22 @@ class Objective(ABC):
     def tightness(cls, process: type[Process]) -> Bound:
         """Return whether its value bounds the likelihood, and equals the entropy at the head that minimises it."""
         return process.bound if cls.is_bound else "none"
+
+    @classmethod
+    def check_params(cls, params: Any, process: Any) -> None:
+        """Refuse parameters that are valid alone and impossible with those of the process.
+
+        Raises:
+            PairingError: In one line.
+        """
+        if params.masking.spans.never:
+            return
+        if "corruption" in type(process).model_fields and process.corruption == "exact_count":
+            raise PairingError(
+                "objective.masking.spans needs positions that are chosen one by one, and process.corruption = "
+                '"exact_count" counts them per document, where spans would favour some positions; '
+                'set process.corruption = "bernoulli"'
+            )
 
     def clock(self, t: torch.Tensor) -> torch.Tensor:
         """Return the times at which to corrupt, from the stratified times t; the identity unless overridden."""
@@ -149,7 +175,7 @@ class Objective(ABC):
 
     @abstractmethod
     def denominator(self, corrupted: Corrupted) -> torch.Tensor:
-        """Return the 0-dim int64 count that this batch adds to the loss's divisor."""
+        """Return the 0-dim count (or sum of weights) that this batch adds to the loss's divisor."""
 
 
 def _fitting(process: type[Process]) -> str:

@@ -31,4 +31,5 @@ class CE(OfNoised):
         return corrupted.noised.double()
 
     def denominator(self, corrupted: Corrupted) -> torch.Tensor:
-        return corrupted.noised.sum()
+        # Where times have a law of their own, tokens are counted as they are weighted.
+        return (corrupted.noised if corrupted.importance is None else corrupted.noised * corrupted.importance).sum()

@@ -7,7 +7,7 @@ batch therefore never changes the gradient.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -15,10 +15,11 @@ import torch
 from diffusionlm.kernels.linear_cross_entropy import linear_cross_entropy
 from diffusionlm.kernels.linear_row_loss import linear_row_loss
 from diffusionlm.objective.base import Objective, Term
+from diffusionlm.objective.masking import apply_masking
 from diffusionlm.objective.rows import Loss, Rows
 from diffusionlm.process.base import Corrupted, Tokens, View
 from diffusionlm.process.layout import Layout, time_groups
-from diffusionlm.process.times import draw_times
+from diffusionlm.process.times import draw_times, time_weight
 from diffusionlm.rng import Draws
 
 ROW_MULTIPLE = 256
@@ -85,7 +86,7 @@ class Prepared:
     Attributes:
         corrupted: The noisy states.
         passes: The passes of the network, of which most objectives have one.
-        denominator: 0-dim int64, this batch's share of the divisor.
+        denominator: 0-dim int64 or float64, this batch's share of the divisor.
     """
 
     corrupted: Corrupted
@@ -121,10 +122,12 @@ def prepare(
     """
     draws = Draws(seed=seed, step=step, document=batch.document, window=batch.window, position=batch.positions)
     segments = objective.crop(batch.segments, draws)
+    segments, frozen, draws = apply_masking(objective.params.masking, segments, batch.frozen, draws)
     groups = time_groups(segments, objective.process.blocks(batch.positions))
-    t = objective.clock(draw_times(objective.params.times, seed, step, rows_of_step, global_rows, groups))
-    editable = (segments > 0) & ~batch.frozen
-    corrupted = objective.process.corrupt(batch.x_1, t, editable, groups, draws)
+    t = draw_times(objective.times, seed, step, rows_of_step, global_rows, groups)
+    importance = time_weight(objective.times, t) if objective.times.density else None
+    corrupted = objective.process.corrupt(batch.x_1, objective.clock(t), (segments > 0) & ~frozen, groups, draws)
+    corrupted = replace(corrupted, importance=importance, segments=segments)
     terms = objective.terms(corrupted, batch.x_1, segments, batch.positions)
     return Prepared(
         corrupted=corrupted,
@@ -135,7 +138,8 @@ def prepare(
 
 def make_pass(term: Term, corrupted: Corrupted, x_1: torch.Tensor) -> Pass:
     """Gather what a term scores."""
-    index, weight, scored = gather_scored(term.scored.chosen, term.scored.weight)
+    weight = term.scored.weight if corrupted.importance is None else term.scored.weight * corrupted.importance
+    index, weight, scored = gather_scored(term.scored.chosen, weight)
     rows = Rows.of(corrupted, x_1, index)
     return Pass(term.view, term.view.columns(index, x_1.shape[1]), rows, weight, scored, term.scored.loss)
 

@@ -55,6 +55,9 @@ class Corrupted:
         weight: (B, T) float64, the bound's weight where a position enters it, 0 elsewhere.
         noise_probability: (B, T) float64, the probability with which each editable position was noised.
         noise: ν_t at the positions, (B, T) each; None where the process is not discrete.
+        importance: (B, T) float64, what training times of another law than the uniform one count; None = 1 each. The
+            engine multiplies every weight by it.
+        segments: (B, T) int64, the document segments of a training batch, 0 = padding.
     """
 
     x_t: Tokens
@@ -64,6 +67,8 @@ class Corrupted:
     weight: torch.Tensor
     noise_probability: torch.Tensor
     noise: Noise | None = None
+    importance: torch.Tensor | None = None
+    segments: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ class Process(ABC):
             two marginals, which needs the head's whole distribution ("dense").
         state: Whether a noisy state is token ids or a point of the simplex.
         objective, sampler: Registry names of what a configuration uses where it names none.
+        time_conditioning: Whether a network is told t where a configuration does not say. Where noise is not visible as
+            such, t says how much of what stands there to trust; masks show it by their number.
     """
 
     Params: ClassVar[type[Strict]]
@@ -105,6 +112,7 @@ class Process(ABC):
     state: ClassVar[State]
     objective: ClassVar[str]
     sampler: ClassVar[str]
+    time_conditioning: ClassVar[bool] = True
 
     def __init__(self, params: Any, vocabulary: Vocabulary) -> None:
         self.params = params

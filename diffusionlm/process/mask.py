@@ -40,6 +40,7 @@ class MaskProcess(MixturePath):
     bound = "tight"
     bound_form = "ce"
     sampler = "ancestral"
+    time_conditioning = False
 
     @property
     def mask_share(self) -> float:

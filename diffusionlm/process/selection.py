@@ -33,6 +33,13 @@ def document_counts(editable: torch.Tensor, segments: torch.Tensor) -> torch.Ten
     return _segment_counts(editable, segments).gather(1, segments)
 
 
+def document_places(editable: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+    """Return (B, T) int64: at each position, how many editable positions of its segment come before it."""
+    counts = _segment_counts(editable, segments)
+    earlier = (counts.cumsum(1) - counts).gather(1, segments)
+    return editable.cumsum(1) - editable.long() - earlier
+
+
 def _segment_counts(editable: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
     """Return (B, T + 1) int64: editable positions of segment 0 … T of each row."""
     zeros = torch.zeros((segments.shape[0], segments.shape[1] + 1), dtype=torch.int64, device=segments.device)

@@ -57,6 +57,8 @@ class Progress:
         smoothed_loss: Exponential average of the loss; None before the first finite one.
         nonfinite: Steps whose gradient was not finite.
         nonfinite_in_a_row: The latest of them without a good one between.
+        levels: Sums and counts of the loss by noise level since the last log; None = nothing yet.
+        times: What the last search for the law of training times found; None = there was none.
     """
 
     step: int = 0
@@ -65,6 +67,8 @@ class Progress:
     smoothed_loss: float | None = None
     nonfinite: int = 0
     nonfinite_in_a_row: int = 0
+    levels: list[float] | None = None
+    times: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class Intervals:
     sample: int
     save: int
     log: int
+    search: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class Hooks:
 
     Attributes:
         validate, sample, save: The work; ``validate`` returns whether this step is worth a checkpoint of its own.
+        search: Looks for the law of training times that varies least.
         loss_metrics: From a loss in the objective's units to further metrics (bits per byte, where it is a bound).
     """
 
@@ -90,6 +96,7 @@ class Hooks:
     sample: Callable[[int], None]
     save: Callable[[int], None]
     loss_metrics: Callable[[float], Mapping[str, float]] = field(default=lambda loss: {})
+    search: Callable[[int], None] = field(default=lambda step: None)
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,8 @@ class Loop:
         self._mark = (self._began, progress.tokens, stream.waited_s)
         # The loss is averaged where it is computed and read only when it is logged or saved.
         self._smoothed: torch.Tensor | None = None
+        if progress.levels is not None:
+            step.levels.load_state(progress.levels)
 
     def run(self, stop: StopRequest) -> Outcome:
         """Train until the budget is used up or a stop is requested; the last step is always saved."""
@@ -154,6 +163,8 @@ class Loop:
             self._one_step()
             worth_saving = False
             paused = time.monotonic()
+            if self._due(self.intervals.search) and not self._used_up():
+                self.hooks.search(state.step)
             if self._due(self.intervals.validate) or (self.intervals.validate and self._used_up()):
                 # Before the last save, so that the checkpoint knows whether it is the best one.
                 worth_saving, validated = self.hooks.validate(state.step), state.step
@@ -209,20 +220,25 @@ class Loop:
     def _report(self, result: StepResult, multiplier: float) -> None:
         state, now = self.progress, time.monotonic()
         assert self._smoothed is not None, "a step has been made"
+        by_level = self.step.levels.means()
         values = fetch(
             {
                 "loss": result.loss,
                 "loss_smoothed": self._smoothed,
                 "gradient_norm": result.gradient.norm,
                 **result.norms,
+                **by_level,
             }
         )
+        self.step.levels.reset()
+        levels = {name: values.pop(name) for name in by_level}
         began, tokens, waited = self._mark
         elapsed = max(now - began, 1e-9)
         metrics: dict[str, float | int] = {
             "loss": values.pop("loss"),
             "loss/smoothed": values["loss_smoothed"],
             **self.hooks.loss_metrics(values.pop("loss_smoothed")),
+            **{name: loss for name, loss in levels.items() if not math.isnan(loss)},
             "time/tokens": state.tokens,
             "tokens_per_second": (state.tokens - tokens) / elapsed,
             "time/seconds": self._used().seconds,
@@ -274,6 +290,7 @@ class Loop:
 
     def _settle(self) -> None:
         self.progress.seconds = self._used().seconds
+        self.progress.levels = self.step.levels.state()
         if self._smoothed is not None:
             smoothed = float(self._smoothed)
             self.progress.smoothed_loss = smoothed if math.isfinite(smoothed) else None

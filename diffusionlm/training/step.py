@@ -20,6 +20,7 @@ from diffusionlm.objective.engine import Network, Prepared, loss_sum, prepare
 from diffusionlm.optim import EMA, GradientNorm, Optimizer, clip_gradients
 from diffusionlm.rng import key, seed_torch
 from diffusionlm.runlog import NormProbe, Nvtx
+from diffusionlm.training.levels import LevelLoss
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class TrainStep:
         self.seed = seed
         self.noise_seed = key(seed, "training")
         self.nvtx = nvtx if nvtx is not None else Nvtx(False)
+        self.levels = LevelLoss(objective.process, device)
 
     def __call__(
         self, batches: Sequence[Batch], step: int, lr_multiplier: float, probe: NormProbe | None = None
@@ -93,10 +95,11 @@ class TrainStep:
         for index, part in enumerate(prepared):
             seed_torch(self.seed, "dropout", step, index, self.rank)
             with self._mark("forward"):
-                total = loss_sum(self.model, part).total
+                made = loss_sum(self.model, part)
             with self._mark("backward"):
-                (total / denominator).backward()
-            loss += total.detach()
+                (made.total / denominator).backward()
+            loss += made.total.detach()
+            self.levels.add(part, made)
         norms = {} if probe is None else probe.end()
         with self._mark("optimizer"):
             gradient = clip_gradients(self.parameters.values(), self.clip_norm)

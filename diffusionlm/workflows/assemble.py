@@ -14,6 +14,7 @@ from diffusionlm.errors import CheckpointError
 from diffusionlm.evaluation import ByteCounts
 from diffusionlm.model.transformer import Transformer, build_model
 from diffusionlm.objective import OBJECTIVES, Objective
+from diffusionlm.objective.variance import with_found
 from diffusionlm.optim import EMA, Optimizer, build_optimizer
 from diffusionlm.params import Strict
 from diffusionlm.process import PROCESSES, Process, Vocabulary
@@ -103,6 +104,8 @@ def restore(parts: Parts, checkpoint: Checkpoint, params: TrainParams, text_fing
         raise CheckpointError(f"{checkpoint.path} holds no averaged weights; set training.ema.decay = 0 to resume it")
     counters: dict[str, Any] = dict(checkpoint.state.counters)
     parts.progress = Progress(**{f.name: counters[f.name] for f in fields(Progress) if f.name in counters})
+    if parts.progress.times is not None:
+        parts.objective.times = with_found(parts.objective.times, parts.progress.times)
     parts.cursor, parts.best = dict(checkpoint.state.cursor), checkpoint.state.best
 
 

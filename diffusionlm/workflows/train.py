@@ -18,6 +18,7 @@ from diffusionlm.checkpoint import Best, discard_newer, load_checkpoint, retain
 from diffusionlm.data.rows import RowLoader
 from diffusionlm.data.stream import stream
 from diffusionlm.evaluation import BaselineReport, ByteCounts, LikelihoodReport
+from diffusionlm.objective.variance import found_in, search_times
 from diffusionlm.optim import build_lr_schedule
 from diffusionlm.runlog import (
     SAMPLES_FILE,
@@ -217,6 +218,7 @@ class _Run:
             sample=params.samples.every,
             save=params.checkpoints.every,
             log=log.log_every,
+            search=params.objective.times.search_every if self.held_out is not None else 0,
         )
         parts.model.train()
         return Loop(
@@ -227,13 +229,13 @@ class _Run:
             parts.progress,
             self.log,
             intervals,
-            Hooks(self._validate, self._samples, self._save, self._loss_metrics),
+            Hooks(self._validate, self._samples, self._save, self._loss_metrics, self._search),
             tokens_per_step=tokens_per_step,
             probe=probe if wanted else None,
         )
 
     def _loss_metrics(self, loss: float) -> dict[str, float]:
-        if not self.parts.objective.is_bound or not self.parts.objective.params.times.whole_range:
+        if not self.parts.objective.reports_bound:
             return {}
         return {"bits_per_byte": loss / math.log(2) / self.text.bytes_per_token}
 
@@ -249,6 +251,18 @@ class _Run:
             self.parts.best = Best(METRIC, report.bits_per_byte, step)
             return self.params.checkpoints.best
         return False
+
+    def _search(self, step: int) -> None:
+        assert self.held_out is not None, "a search has an interval only where there is held-out text"
+        parts = self.parts
+        found, share = search_times(
+            parts.objective, parts.model, self.held_out.rows, seed=self.params.run.seed, step=step, device=self.device
+        )
+        parts.objective.times, parts.progress.times = found, found_in(found)
+        metrics = {"times/variance_share": share}
+        if found.law == "uniform":
+            metrics |= {"times/t_low": found.t_range[0], "times/t_high": found.t_range[1]}
+        self.log.log(metrics, step)
 
     def _samples(self, step: int) -> None:
         parts, wanted = self.parts, self.params.samples

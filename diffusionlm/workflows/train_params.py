@@ -99,7 +99,9 @@ class TrainParams(CommandParams):
     def _check(self) -> Self:
         """Refuse sections that are valid alone and impossible together."""
         process = PROCESSES[params_name(type(self.process))]
-        OBJECTIVES[params_name(type(self.objective))].check(process)
+        objective = OBJECTIVES[params_name(type(self.objective))]
+        objective.check(process)
+        objective.check_params(self.objective, self.process)
         if self.generation.sampler is not None:
             SAMPLERS[params_name(type(self.generation.sampler))].check(process)
         context = self.model.context_length
@@ -111,6 +113,11 @@ class TrainParams(CommandParams):
             raise ValueError(
                 "nothing is held out (data.validation_fraction = 0, no data.validation_source), so there is nothing to "
                 "validate on; hold something out or set validation.skip = true"
+            )
+        if self.validation.skip and self.objective.times.search_every:
+            raise ValueError(
+                "objective.times.search_every needs held-out rows to search on, and validation.skip = true keeps none; "
+                "set one of them to 0 or false"
             )
         if self.model.shift:
             raise ValueError(
@@ -140,14 +147,19 @@ class TrainParams(CommandParams):
 
 
 def name_methods(tables: dict[str, Any]) -> dict[str, Any]:
-    """Return the tables with the objective and the sampler that belong to the process, where none is named."""
+    """Return the tables with what belongs to the process, where it is not named.
+
+    The objective, the sampler and whether the network is told the time.
+    """
     process = tables.get("process", {})
     name = process.get("name", "mask") if isinstance(process, dict) else params_name(type(process))
     if name not in PROCESSES:
         return {"objective": {}, **tables}  # refused by the field itself, in its own words
     kind = PROCESSES[name]
-    objective, generation = tables.get("objective", {}), tables.get("generation", {})
+    objective, generation, model = (tables.get(section, {}) for section in ("objective", "generation", "model"))
     named = dict(tables)
+    if isinstance(model, dict):
+        named["model"] = {"time_conditioning": kind.time_conditioning, **model}
     if isinstance(objective, dict):
         named["objective"] = {"name": kind.objective, **objective}
     if isinstance(generation, dict):

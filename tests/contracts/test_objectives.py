@@ -223,6 +223,29 @@ class TestEveryPair:
             assert abs(float(slope)) * 0.09 / curvature < 0.03
 
 
+MASKING = {"prefix": 0.4, "suffix": 0.5, "spans": 0.5, "span_lengths": (2, 3)}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+class TestEveryObjectiveWithCorruptionModes:
+    """The same promises where documents get prefixes, lose their ends and are noised in spans."""
+
+    def test_the_gradient_does_not_depend_on_micro_batches_and_padding(self, name: str) -> None:
+        objective, model = build(name, masking=MASKING, **whole_rows(name)), network()
+        whole = gradient(objective, [[ALONE]], model, step=1)
+        assert_equal(whole, gradient(objective, [cut(ALONE, (3, 3, 2))], model, step=1))
+        assert_equal(whole, gradient(objective, [[widen(ALONE, 5)]], model, step=1))
+
+    def test_nor_on_the_packing(self, name: str, monkeypatch) -> None:
+        objective, model = build(name, masking=MASKING, **whole_rows(name)), network()
+        times = torch.linspace(0.05, 0.9, len(DOCUMENTS), dtype=torch.float64)
+        found = []
+        for batch in (ALONE, PACKED):
+            monkeypatch.setattr(engine, "draw_times", lambda *arguments, batch=batch: times[batch.document])
+            found.append(gradient(objective, [[batch]], model, step=1))
+        assert_equal(*found)
+
+
 def joint_loss(
     name: str, other: str, corruption: str, joint: Joint, head: Head | None
 ) -> Callable[[torch.Tensor, int], torch.Tensor]:

@@ -5,6 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from diffusionlm.process import TimesParams, draw_times
+from diffusionlm.process.times import time_weight
 
 ONE = torch.ones(64, 5, dtype=torch.int64)
 ROWS = torch.arange(64)
@@ -82,3 +83,53 @@ def test_steps_and_seeds_move_the_times():
 def test_a_wrong_range_is_refused(wrong):
     with pytest.raises(ValidationError, match="increasing values in"):
         TimesParams(t_range=wrong)
+
+
+DENSITY = (4.0, 1.0, 0.5, 2.5)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.2, 0.6)])
+def test_an_importance_law_has_its_density_and_weights_that_undo_it(low, high):
+    params = TimesParams(law="importance", density=DENSITY, t_range=(low, high), epsilon=0.0)
+    t = torch.cat([draw(params, step)[:, 0] for step in range(400)])
+    shares = torch.histc(t, bins=4, min=low, max=high) / len(t)
+    assert shares.tolist() == pytest.approx([x / sum(DENSITY) for x in DENSITY], abs=2e-3)
+    weight = time_weight(params, t)
+    assert sorted({round(float(w), 9) for w in weight}) == pytest.approx(sorted(2.0 / x for x in DENSITY))
+    # Any function keeps its mean: powers of t, and one with a jump inside a bin.
+    for power in (0, 1, 2, 5):
+        exact = (high ** (power + 1) - low ** (power + 1)) / (power + 1) / (high - low)
+        assert float((weight * t**power).mean()) == pytest.approx(exact, rel=1e-2)
+    assert float((weight * (t > (low + high) / 2 + 0.01)).mean()) == pytest.approx(0.5 - 0.01 / (high - low), abs=1e-2)
+
+
+def test_times_of_an_importance_law_stay_stratified():
+    params = TimesParams(law="importance", density=DENSITY, epsilon=0.0)
+    edges = torch.tensor([0.0, *DENSITY], dtype=torch.float64).cumsum(0) / sum(DENSITY)
+    for step in range(5):
+        t = draw(params, step)[:, 0]
+        index = (t * 4).long()
+        unit = edges[index] + (t * 4 - index) * (edges[index + 1] - edges[index])
+        spacing = unit.sort().values.diff()
+        assert torch.allclose(spacing, torch.full_like(spacing, 1 / 64))
+
+
+def test_an_even_density_changes_nothing():
+    params = TimesParams(law="importance", density=(3.0, 3.0, 3.0))
+    assert torch.allclose(draw(params), draw())
+    assert torch.allclose(time_weight(params, draw(params)), torch.ones(64, 5, dtype=torch.float64))
+    assert torch.equal(time_weight(TimesParams(), draw()), torch.ones(64, 5, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"density": (1.0,)}, 'needs law = "importance"'),
+        ({"law": "importance"}, "needs a density, or search_every"),
+        ({"law": "importance", "density": (1.0, 0.0)}, "greater than 0"),
+        ({"search_ranges": ((0.5, 0.2),)}, "search_ranges must be two increasing"),
+    ],
+)
+def test_a_law_that_says_too_little_is_refused(values, said):
+    with pytest.raises(ValidationError, match=said):
+        TimesParams(**values)

@@ -366,3 +366,25 @@ def test_a_folder_that_cannot_be_used_is_one_line(finished, tmp_path, monkeypatc
     monkeypatch.setattr(Path, "write_text", refuse)
     with pytest.raises(ConfigError, match=r"run folder .*new cannot be used: Permission denied .*choose another"):
         train(resumed(finished, "", folder=tmp_path / "new"))
+
+
+@pytest.mark.parametrize("law", ["uniform", "importance"])
+def test_a_search_for_the_law_of_times_goes_on_exactly(tmp_path, law):
+    """What the last search found is in the checkpoint, and the next ones find the same."""
+    objective = {"name": "nelbo", "times": {"law": law, "search_every": 3}}
+    whole = configured(tmp_path, "whole", objective=objective)
+    train(whole)
+    lines = lines_of(tmp_path / "whole")
+    assert [line["step"] for line in lines if "times/variance_share" in line] == [3, 6, 9]
+    shutil.copytree(tmp_path / "whole", tmp_path / "broken")
+    shutil.rmtree(tmp_path / "broken" / "checkpoints" / "step-12")
+    found = load_checkpoint(tmp_path / "broken" / "checkpoints" / "step-8").state.counters["times"]
+    assert len(found) == (2 if law == "uniform" else 20)  # type: ignore[arg-type]
+    train(resumed(configured(tmp_path, "broken", objective=objective)))
+    assert_same_run(tmp_path / "whole", tmp_path / "broken")
+    if law == "uniform":  # the loss is the bound only while all times are drawn
+        ranges = {line["step"]: line["times/t_high"] - line["times/t_low"] for line in lines if "times/t_low" in line}
+        assert ranges[3] < 1.0
+        assert [line["step"] for line in lines if "loss" in line and "bits_per_byte" in line] == [1, 2, 3]
+    else:
+        assert all("bits_per_byte" in line for line in lines if "loss" in line)

@@ -4,7 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from diffusionlm.errors import ConfigError
+from diffusionlm.process import PROCESSES
 from diffusionlm.workflows.params import TrainParams
+from diffusionlm.workflows.train_params import name_methods
 
 
 def load(**sections):
@@ -79,3 +81,23 @@ def test_optional_sections_of_a_checkpoint_command():
     assert InfillParams(checkpoint="runs/x", text_file="-").texts == ()
     with pytest.raises(ValidationError, match="no text to fill"):
         InfillParams(checkpoint="runs/x")
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_time_conditioning_follows_the_process_unless_it_is_set(name):
+    def told(**model):
+        return name_methods({"process": {"name": name}, "model": model})["model"]["time_conditioning"]
+
+    assert told() is told(width=96) is PROCESSES[name].time_conditioning
+    assert [told(time_conditioning=explicit) for explicit in (False, True)] == [False, True]
+
+
+def test_masks_tell_the_time_by_their_number():
+    assert not load().model.time_conditioning
+    assert load(model={"time_conditioning": True}).model.time_conditioning
+    assert [PROCESSES[name].time_conditioning for name in ("mask", "uniform", "mixture")] == [False, True, True]
+
+
+def test_spans_and_exact_counts_are_refused_together():
+    with pytest.raises(ConfigError, match=r"objective.masking.spans needs positions that are chosen one by one"):
+        load(process={"corruption": "exact_count"}, objective={"masking": {"spans": 0.1}})
