@@ -81,6 +81,7 @@ class Canvas:
         segments: (B, T) int64, 1 inside the canvas, 0 in its padding.
         sample: (B,) int64, each row's sample index, which names its random stream.
         draft: (B, T) bool, the positions in holes that begin as a draft; None = there are none.
+        kept: (B, T) bool, frozen positions that were generated earlier and not given; None = there are none.
     """
 
     ids: torch.Tensor
@@ -88,11 +89,13 @@ class Canvas:
     segments: torch.Tensor
     sample: torch.Tensor
     draft: torch.Tensor | None = None
+    kept: torch.Tensor | None = None
 
     @property
     def given(self) -> torch.Tensor:
-        """(B, T) bool, the given tokens: what is neither a hole nor padding."""
-        return ~self.editable & (self.segments > 0)
+        """(B, T) bool, the given tokens: what is neither a hole nor padding, and was not generated."""
+        frozen = ~self.editable & (self.segments > 0)
+        return frozen if self.kept is None else frozen & ~self.kept
 
     def layout(self) -> Layout:
         """Return what the model attends over."""

@@ -54,12 +54,14 @@ class Sampled:
         nfe: (B,) int64, network evaluations that each row took part in; under guidance both passes count.
         steps: Steps of the loop.
         trace: Every change of every step, if asked for.
+        start: (B, T) int64, the canvases before the first step.
     """
 
     ids: torch.Tensor
     nfe: torch.Tensor
     steps: int
     trace: tuple[TraceStep, ...]
+    start: torch.Tensor
 
 
 def sample(
@@ -96,7 +98,7 @@ def sample(
     process = sampler.process
     predictor, passes = _head(predictor, sampler, canvas, guidance)
     blocks = Blocks.of(canvas.editable, block_length, steps)
-    z = _start(sampler, canvas, _draws(canvas, seed, 0))
+    z = start = _start(sampler, canvas, _draws(canvas, seed, 0))
     block, step = torch.zeros_like(blocks.number), torch.zeros_like(blocks.number)
     nfe, t = torch.zeros_like(blocks.number), torch.zeros_like(blocks.number, dtype=torch.float64)
     stopped = torch.zeros_like(blocks.number, dtype=torch.bool)
@@ -128,7 +130,7 @@ def sample(
             settled = _settled(sampler, blocks, block, z_new) | stopped[:, None]
             observe(_frame(n, canvas, z, z_new, process.is_noise(z_new), settled))
         z, n = z_new, n + 1
-    return Sampled(z, nfe, n, tuple(changes))
+    return Sampled(z, nfe, n, tuple(changes), start)
 
 
 def _head(

@@ -43,12 +43,7 @@ class GuidedPredictor:
     """
 
     def __init__(self, predictor: Predictor, process: Process, given: torch.Tensor, weight: float) -> None:
-        if not isinstance(process, DiscreteProcess) or not process.has_mask:
-            raise PairingError(
-                f"guidance {weight} masks the given tokens, and the noise of process "
-                f"{params_name(type(process.params))!r} has no mask token; use guidance 0, or a model that was trained "
-                "with mask noise (process mask or mixture)"
-            )
+        check_guidance(process, weight)
         self.predictor, self.given, self.weight = predictor, given, weight
         self.mask_id = process.vocabulary.mask_id
         self.kind: Head = predictor.kind
@@ -66,6 +61,20 @@ class GuidedPredictor:
         logits = self.predictor.predict(both, torch.cat([t, t]), torch.cat([rows, rows[twice] + number * length]))
         cond, un = logits[: rows.numel()], logits[rows.numel() :]
         return cond.index_copy(0, twice, guide(cond[twice], un, self.weight))
+
+
+def check_guidance(process: Process, weight: float) -> None:
+    """Refuse a process in which nothing can stand for a token that is left out.
+
+    Raises:
+        PairingError: One line.
+    """
+    if not isinstance(process, DiscreteProcess) or not process.has_mask:
+        raise PairingError(
+            f"guidance {weight} masks the given tokens, and the noise of process "
+            f"{params_name(type(process.params))!r} has no mask token; use guidance 0, or a model that was trained "
+            "with mask noise (process mask or mixture)"
+        )
 
 
 def guide(cond: torch.Tensor, un: torch.Tensor, weight: float) -> torch.Tensor:

@@ -11,7 +11,8 @@ import torch
 from diffusionlm.errors import PairingError
 from diffusionlm.generation.canvas import Canvas, Hole, Template, lay_out
 from diffusionlm.generation.loop import Frame, Sampled, sample
-from diffusionlm.process import PROCESSES, Process, Vocabulary
+from diffusionlm.generation.trace import traces_of
+from diffusionlm.process import PROCESSES, DiscreteProcess, Process, Vocabulary
 from diffusionlm.sampling import SAMPLERS, Filters
 from diffusionlm.sampling.base import Head
 
@@ -44,55 +45,80 @@ class MixingHead:
         return logits.reshape(-1, K)[rows]
 
 
-def fitting(name: str) -> Process:
-    """Return a process that the sampler fits, with its defaults."""
-    for other in PROCESSES:
-        if issubclass(PROCESSES[other], SAMPLERS[name].requires):
-            return PROCESSES[other](PROCESSES[other].Params(), VOCABULARY)
-    raise AssertionError(f"no registered process fits sampler {name!r}")
+def pairs() -> list[tuple[str, str]]:
+    """Return every registered sampler with every process that it fits."""
+    return [
+        (name, other)
+        for name in SAMPLERS
+        for other in PROCESSES
+        if issubclass(PROCESSES[other], SAMPLERS[name].requires)
+    ]
 
 
-def run(name: str, canvas: Canvas, steps: int, seed: int = 0, **options: object) -> Sampled:
-    sampler = SAMPLERS[name](SAMPLERS[name].Params(), fitting(name), Filters())
+def process_of(name: str) -> Process:
+    return PROCESSES[name](PROCESSES[name].Params(), VOCABULARY)
+
+
+def run(pair: tuple[str, str], canvas: Canvas, steps: int, seed: int = 0, **options: object) -> Sampled:
+    name, other = pair
+    sampler = SAMPLERS[name](SAMPLERS[name].Params(), process_of(other), Filters())
     head = MixingHead(sorted(sampler.heads)[-1], canvas.segments)
     return sample(head, sampler, canvas, steps=steps, seed=seed, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-class TestEverySampler:
+def guidance_of(pair: tuple[str, str]) -> list[float]:
+    """Return the weights of guidance to try: where nothing can stand for a token that is left out, none."""
+    process = process_of(pair[1])
+    return [0.0, 1.5] if isinstance(process, DiscreteProcess) and process.has_mask else [0.0]
+
+
+def test_every_sampler_fits_a_process() -> None:
+    assert {name for name, _ in pairs()} == set(SAMPLERS)
+
+
+@pytest.mark.parametrize("pair", pairs(), ids="-".join)
+class TestEveryPair:
     @pytest.mark.parametrize("steps", [3, 8, 60])
     @pytest.mark.parametrize("block_length", [None, 4])
-    def test_ends_with_data_tokens_and_leaves_given_ones(self, name: str, steps: int, block_length: int | None) -> None:
+    def test_ends_with_data_tokens_and_leaves_given_ones(
+        self, pair: tuple[str, str], steps: int, block_length: int | None
+    ) -> None:
         canvas = lay_out(TEMPLATES, range(5))
-        result = run(name, canvas, steps, block_length=block_length)
-        assert bool((result.ids[~canvas.editable] == canvas.ids[~canvas.editable]).all())
-        assert 0 <= int(result.ids.min()) <= int(result.ids.max()) < K
-        assert int(result.nfe[3]) == 0
-        assert bool((result.nfe[[0, 1, 2, 4]] >= 1).all())
+        for guidance in guidance_of(pair):
+            result = run(pair, canvas, steps, block_length=block_length, guidance=guidance)
+            assert bool((result.ids[~canvas.editable] == canvas.ids[~canvas.editable]).all())
+            assert 0 <= int(result.ids.min()) <= int(result.ids.max()) < K
+            # A row takes part in a step's call at most once; guided, twice where something is given (not in row 1).
+            passes = torch.tensor([1, 1, 1, 0, 1]) if guidance == 0.0 else torch.tensor([2, 1, 2, 0, 2])
+            assert bool((result.nfe <= passes * result.steps).all())
+            assert bool((result.nfe >= passes).all())
+            assert bool((result.nfe % passes.clamp_min(1) == 0).all())
 
-    def test_is_a_function_of_the_seed(self, name: str) -> None:
+    def test_is_a_function_of_the_seed(self, pair: tuple[str, str]) -> None:
         canvas = lay_out(TEMPLATES, range(5))
-        first, again, other = (run(name, canvas, 6, seed).ids for seed in (3, 3, 4))
+        first, again, other = (run(pair, canvas, 6, seed).ids for seed in (3, 3, 4))
         assert bool((first == again).all())
         assert bool((first != other).any())
 
-    def test_a_sample_does_not_depend_on_its_batch(self, name: str) -> None:
-        together = run(name, lay_out(TEMPLATES, range(5)), 6, stop_id=EOS)
-        for i, template in enumerate(TEMPLATES):
-            alone = run(name, lay_out([template], [i]), 6, stop_id=EOS)
-            assert alone.ids[0].tolist() == together.ids[i, : template.length].tolist()
-            assert int(alone.nfe[0]) == int(together.nfe[i])
+    def test_a_sample_does_not_depend_on_its_batch(self, pair: tuple[str, str]) -> None:
+        for guidance in guidance_of(pair):
+            together = run(pair, lay_out(TEMPLATES, range(5)), 6, stop_id=EOS, guidance=guidance)
+            for i, template in enumerate(TEMPLATES):
+                alone = run(pair, lay_out([template], [i]), 6, stop_id=EOS, guidance=guidance)
+                assert alone.ids[0].tolist() == together.ids[i, : template.length].tolist()
+                assert int(alone.nfe[0]) == int(together.nfe[i])
 
-    def test_samples_of_one_canvas_differ(self, name: str) -> None:
-        result = run(name, lay_out([TEMPLATES[1]] * 8, range(8)), 6)
+    def test_samples_of_one_canvas_differ(self, pair: tuple[str, str]) -> None:
+        result = run(pair, lay_out([TEMPLATES[1]] * 8, range(8)), 6)
         assert len(result.ids.unique(dim=0)) > 1
 
-    def test_the_trace_replays_the_run(self, name: str) -> None:
+    def test_the_trace_replays_the_run(self, pair: tuple[str, str]) -> None:
         canvas = lay_out(TEMPLATES, range(10, 15))
         frames: list[Frame] = []
-        result = run(name, canvas, 6, trace=True, observe=frames.append)
+        result = run(pair, canvas, 6, trace=True, observe=frames.append)
         assert [frame.step for frame in frames] == list(range(-1, result.steps))
-        z = frames[0].z.clone()
+        z = result.start.clone()
+        assert bool((z == frames[0].z).all())
         for step, frame in zip(result.trace, frames[1:]):
             row = step.sample - 10
             assert bool((z[row, step.position] == step.old).all())
@@ -101,7 +127,24 @@ class TestEverySampler:
             known = step.confidence[~step.confidence.isnan()]
             assert bool(((known > 0) & (known <= 1)).all())
         assert bool((z == result.ids).all())
+        lengths = [template.length for template in TEMPLATES]
+        traces = traces_of(result.start, result.trace, range(10, 15), lengths)
+        for trace, ids, length in zip(traces, result.ids.tolist(), lengths):
+            assert trace.replay() == ids[:length]
 
+    def test_what_a_frame_calls_settled_never_changes(self, pair: tuple[str, str]) -> None:
+        frames: list[Frame] = []
+        canvas = lay_out(TEMPLATES, range(5))
+        result = run(pair, canvas, 12, block_length=4, stop_id=EOS, observe=frames.append)
+        for frame in frames:
+            assert bool((~frame.settled | (frame.z == result.ids)).all())
+            assert bool(frame.settled[~canvas.editable].all())
+        assert bool(frames[-1].settled.all())
+        assert not bool(frames[0].settled[canvas.editable].any())
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+class TestEverySampler:
     def test_is_documented(self, name: str) -> None:
         sampler = SAMPLERS[name]
         assert re.search(r"https?://|arXiv:\d", sampler.__doc__ or ""), f"{sampler.__name__} names no reference"
