@@ -39,7 +39,8 @@ class MixingHead:
         assert t.dtype == torch.float64
         assert bool(((t >= 0) & (t <= 1)).all())
         position = torch.arange(z.shape[1])
-        context = (torch.sin(0.7 * z.double() + 1.3 * position) * (self.segments > 0)).sum(1)
+        inside = (self.segments > 0).repeat(z.shape[0] // self.segments.shape[0], 1)  # guidance asks for twice the rows
+        context = (torch.sin(0.7 * z.double() + 1.3 * position) * inside).sum(1)
         phase = context[:, None] + 0.9 * position
         logits = 2.0 * torch.sin(phase[..., None] * torch.arange(1, K + 1))
         return logits.reshape(-1, K)[rows]
