@@ -30,6 +30,8 @@ def infer(
     temperature: options.Temperature = None,
     seed: options.Seed = None,
     sampler: options.Sampler = None,
+    guidance: options.Guidance = None,
+    trace: options.Trace = None,
     watch: options.Watch = False,
     json: options.Json = False,
     config: frame.Config = None,
@@ -46,6 +48,8 @@ def infer(
         temperature=temperature,
         seed=seed,
         sampler=sampler,
+        guidance=guidance,
+        trace=trace,
         watch=watch,
         json=json,
     )

@@ -1,6 +1,7 @@
 """``flowlm infill`` / ``flowlm-infill``: fill the holes in a text.
 
 flowlm-infill --checkpoint runs/quickstart "def add(a, b):<|hole:16|>return c"
+flowlm-infill --checkpoint runs/any --sampler any_position "def add(a, b):<|draft|> return a - b<|/draft|>"
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from cli import sampling_options as options
 def infill(
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT]...", help="Texts with holes; one of 16 tokens is written <|hole:16|>."),
+        typer.Argument(
+            metavar="[TEXT]...",
+            help="Texts with holes; one of 16 tokens is written <|hole:16|>, and text to be edited "
+            "<|draft|>like this<|/draft|>.",
+        ),
     ] = None,
     file: Annotated[
         str | None, typer.Option("--file", metavar="FILE", help="A file with one such text; - reads stdin.")
@@ -27,13 +32,15 @@ def infill(
     temperature: options.Temperature = None,
     seed: options.Seed = None,
     sampler: options.Sampler = None,
+    guidance: options.Guidance = None,
+    trace: options.Trace = None,
     watch: options.Watch = False,
     json: options.Json = False,
     config: frame.Config = None,
     settings: frame.Settings = None,
     print_config: frame.PrintConfig = False,
 ) -> None:
-    """Fill one or several holes in a text; everything around them stays as it is, to the byte."""
+    """Fill holes in a text, or edit drafts in it; everything around them stays as it is, to the byte."""
     from diffusionlm.workflows.params import InfillParams
 
     flags = options.as_flags(
@@ -43,6 +50,8 @@ def infill(
         temperature=temperature,
         seed=seed,
         sampler=sampler,
+        guidance=guidance,
+        trace=trace,
         watch=watch,
         json=json,
     )

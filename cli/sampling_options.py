@@ -16,7 +16,31 @@ Steps = Annotated[int | None, typer.Option("--steps", help="Sampling steps: at m
 Samples = Annotated[int | None, typer.Option("--samples", help="Samples for each prompt or text.")]
 Temperature = Annotated[float | None, typer.Option("--temperature", help="0 takes the most probable token.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed; every sample has a stream of its own.")]
-Sampler = Annotated[str | None, typer.Option("--sampler", help="Name of the sampler.")]
+Sampler = Annotated[
+    str | None,
+    typer.Option(
+        "--sampler",
+        metavar="NAME",
+        help="How noise becomes text (unset = what belongs to the model's process); a wrong name lists the right ones.",
+    ),
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        "--guidance",
+        metavar="W",
+        help="Classifier-free guidance away from what would be written without the given text; 0 = off. Twice the "
+        "network evaluations.",
+    ),
+]
+Trace = Annotated[
+    str | None,
+    typer.Option(
+        "--trace",
+        metavar="FILE",
+        help="Write every change of every step as JSON lines: sample, step, position, old, new, confidence.",
+    ),
+]
 Watch = Annotated[bool, typer.Option("--watch", help="Show the canvas in the terminal while it fills.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per sample and line instead of the text.")]
 
@@ -29,6 +53,8 @@ def as_flags(
     temperature: float | None,
     seed: int | None,
     sampler: str | None,
+    guidance: float | None,
+    trace: str | None,
     watch: bool,
     json: bool,
 ) -> list[Flag]:
@@ -40,6 +66,8 @@ def as_flags(
         Flag("--temperature", "generation.temperature", temperature),
         Flag("--seed", "generation.seed", seed),
         Flag("--sampler", "generation.sampler.name", sampler),
+        Flag("--guidance", "generation.guidance", guidance),
+        Flag("--trace", "trace", trace),
         Flag("--watch", "watch", watch or None),
         Flag("--json", "format", "json" if json else None),
     ]

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from diffusionlm.errors import ConfigError
-from diffusionlm.generation.canvas import Template, lay_out
-from diffusionlm.generation.loop import Observer, sample
+from diffusionlm.generation.canvas import Canvas, Template, lay_out
+from diffusionlm.generation.loop import Observer, Sampled, sample
 from diffusionlm.generation.params import SamplingParams
+from diffusionlm.generation.self_correction import self_correct, unsettled
+from diffusionlm.generation.trace import Trace, traces_of
 from diffusionlm.process import Process
+from diffusionlm.sampling import Sampler
 from diffusionlm.sampling.predictor import ModelPredictor
 
 if TYPE_CHECKING:
@@ -27,11 +30,13 @@ class Completed:
         ids: Its tokens, padding removed. After ``stop_id`` they may be noise.
         nfe: Network evaluations that it took part in.
         seconds: Wall time of the batch that it was in.
+        trace: Every change, if asked for.
     """
 
     ids: tuple[int, ...]
     nfe: int
     seconds: float
+    trace: Trace | None
 
 
 def complete(
@@ -42,6 +47,7 @@ def complete(
     *,
     stop_id: int | None = None,
     first_sample: int = 0,
+    trace: bool = False,
     observe: Observer | None = None,
 ) -> list[Completed]:
     """Fill the holes of every template, in batches of similar length; results in the order of ``templates``.
@@ -53,13 +59,15 @@ def complete(
         params: Sampler, steps, filters, seed, batch size.
         stop_id: A token that ends a row's text, or None.
         first_sample: Index of the first sample: a shard of a longer list gives the samples that the whole would.
+        trace: Record every change.
         observe: Called with every frame of every batch.
 
     Raises:
         ConfigError: Too few steps for the blocks, or a shifted model without a given first token.
-        PairingError: The sampler does not fit the process.
+        PairingError: The sampler, the guidance or the correction does not fit the process.
     """
     sampler = params.build_sampler(process)
+    params.check(process)
     _check_shift(model, templates)
     device = next(model.parameters()).device
     order = sorted(range(len(templates)), key=lambda i: templates[i].length)
@@ -69,22 +77,60 @@ def complete(
             members = order[start : start + params.batch_size]
             canvas = lay_out([templates[i] for i in members], [first_sample + i for i in members], device)
             began = time.perf_counter()
-            sampled = sample(
-                ModelPredictor(model, canvas.layout()),
-                sampler,
-                canvas,
-                steps=params.steps,
-                seed=params.seed,
-                block_length=params.block_length,
-                stop_id=stop_id,
-                observe=observe,
-            )
+            sampled = _sample(model, sampler, canvas, params, stop_id, trace, observe)
             # Copying to the host waits for the device, so the clock stops after the work, not after its launch.
             ids, nfe = sampled.ids.tolist(), sampled.nfe.tolist()
             seconds = time.perf_counter() - began
+            lengths = [templates[i].length for i in members]
+            traces = traces_of(sampled.start, sampled.trace, canvas.sample.tolist(), lengths) if trace else None
             for row, i in enumerate(members):
-                results[i] = Completed(tuple(ids[row][: templates[i].length]), nfe[row], seconds)
+                results[i] = Completed(
+                    tuple(ids[row][: lengths[row]]), nfe[row], seconds, None if traces is None else traces[row]
+                )
     return [results[i] for i in range(len(templates))]
+
+
+def _sample(
+    model: Transformer,
+    sampler: Sampler,
+    canvas: Canvas,
+    params: SamplingParams,
+    stop_id: int | None,
+    trace: bool,
+    observe: Observer | None,
+) -> Sampled:
+    """Run the loop over one batch, and the rounds of correction after it where there are any."""
+
+    def head(of: Canvas) -> ModelPredictor:
+        return ModelPredictor(model, of.layout())
+
+    correction = params.self_correction
+    sampled = sample(
+        head(canvas),
+        sampler,
+        canvas,
+        steps=params.steps,
+        seed=params.seed,
+        block_length=params.block_length,
+        stop_id=stop_id,
+        guidance=params.guidance,
+        trace=trace,
+        observe=observe if observe is None or correction is None else unsettled(observe, canvas),
+    )
+    if correction is None:
+        return sampled
+    return self_correct(
+        correction,
+        sampler.process,
+        head,
+        canvas,
+        sampled,
+        seed=params.seed,
+        stop_id=stop_id,
+        guidance=params.guidance,
+        trace=trace,
+        observe=observe,
+    )
 
 
 @contextmanager

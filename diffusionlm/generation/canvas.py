@@ -17,9 +17,18 @@ from diffusionlm.process import Layout
 
 @dataclass(frozen=True)
 class Hole:
-    """``length`` tokens to be generated."""
+    """``length`` tokens to be generated.
+
+    Attributes:
+        length: Tokens.
+        draft: The ids that stand there to begin with, as many; empty = noise.
+    """
 
     length: int
+    draft: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert len(self.draft) in (0, self.length), (len(self.draft), self.length)
 
 
 @dataclass(frozen=True)
@@ -48,8 +57,18 @@ class Template:
         return spans
 
     def ids(self) -> list[int]:
-        """Return the given ids, 0 inside holes."""
-        return [i for piece in self.pieces for i in ([0] * piece.length if isinstance(piece, Hole) else piece)]
+        """Return the given ids; inside holes their draft, or 0."""
+        ids: list[int] = []
+        for piece in self.pieces:
+            ids += (piece.draft or [0] * piece.length) if isinstance(piece, Hole) else piece
+        return ids
+
+    def drafted(self) -> list[bool]:
+        """Return which positions begin as a draft."""
+        flags: list[bool] = []
+        for piece in self.pieces:
+            flags += [bool(piece.draft)] * piece.length if isinstance(piece, Hole) else [False] * len(piece)
+        return flags
 
 
 @dataclass(frozen=True)
@@ -57,16 +76,26 @@ class Canvas:
     """A batch of canvases.
 
     Attributes:
-        ids: (B, T) int64, the given tokens; 0 in holes and in padding.
+        ids: (B, T) int64, the given tokens; in holes their draft, or 0; 0 in padding.
         editable: (B, T) bool, the holes. Everything else is frozen.
         segments: (B, T) int64, 1 inside the canvas, 0 in its padding.
         sample: (B,) int64, each row's sample index, which names its random stream.
+        draft: (B, T) bool, the positions in holes that begin as a draft; None = there are none.
+        kept: (B, T) bool, frozen positions that were generated earlier and not given; None = there are none.
     """
 
     ids: torch.Tensor
     editable: torch.Tensor
     segments: torch.Tensor
     sample: torch.Tensor
+    draft: torch.Tensor | None = None
+    kept: torch.Tensor | None = None
+
+    @property
+    def given(self) -> torch.Tensor:
+        """(B, T) bool, the given tokens: what is neither a hole nor padding, and was not generated."""
+        frozen = ~self.editable & (self.segments > 0)
+        return frozen if self.kept is None else frozen & ~self.kept
 
     def layout(self) -> Layout:
         """Return what the model attends over."""
@@ -86,13 +115,16 @@ def lay_out(templates: Sequence[Template], samples: Sequence[int], device: torch
     ids = torch.zeros((len(templates), width), dtype=torch.int64)
     editable = torch.zeros((len(templates), width), dtype=torch.bool)
     segments = torch.zeros((len(templates), width), dtype=torch.int64)
+    draft = torch.zeros((len(templates), width), dtype=torch.bool)
     for row, template in enumerate(templates):
         ids[row, : template.length] = torch.tensor(template.ids(), dtype=torch.int64)
         segments[row, : template.length] = 1
+        draft[row, : template.length] = torch.tensor(template.drafted(), dtype=torch.bool)
         for start, end in template.spans():
             editable[row, start:end] = True
     index = torch.tensor(list(samples), dtype=torch.int64)
-    return Canvas(ids.to(device), editable.to(device), segments.to(device), index.to(device))
+    begun = draft.to(device) if bool(draft.any()) else None
+    return Canvas(ids.to(device), editable.to(device), segments.to(device), index.to(device), begun)
 
 
 def prompt_template(prompt: Sequence[int], length: int | None, context_length: int, name: str = "prompt") -> Template:

@@ -10,6 +10,7 @@ from diffusionlm.generation.batches import Completed, complete
 from diffusionlm.generation.canvas import check_ids, prompt_template
 from diffusionlm.generation.loop import Observer
 from diffusionlm.generation.params import GenerationParams
+from diffusionlm.generation.trace import Trace
 from diffusionlm.process import Process
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Generation:
         tokens_per_second: Its own tokens (end-of-text included) over ``seconds``; the sum over a batch is the batch's
             throughput.
         stopped: Whether an end-of-text token or the length ended it.
+        trace: Every change, if asked for.
     """
 
     text: str
@@ -39,6 +41,7 @@ class Generation:
     seconds: float
     tokens_per_second: float
     stopped: Literal["eos", "length"]
+    trace: Trace | None = None
 
 
 def generate(
@@ -49,6 +52,7 @@ def generate(
     params: GenerationParams,
     *,
     first_sample: int = 0,
+    trace: bool = False,
     observe: Observer | None = None,
 ) -> list[Generation]:
     """Continue every prompt ``params.samples`` times.
@@ -60,6 +64,7 @@ def generate(
         prompts: Texts or ids; empty ones mean from nothing.
         params: How.
         first_sample: Index of the first sample, for a shard of a longer list of prompts.
+        trace: Record every change.
         observe: Called with every frame.
 
     Returns:
@@ -79,7 +84,14 @@ def generate(
     templates = [template for template in templates for _ in range(params.samples)]
     prompt_ids = [ids for ids in encoded for _ in range(params.samples)]
     completed = complete(
-        model, process, templates, params, stop_id=tokenizer.eos_id, first_sample=first_sample, observe=observe
+        model,
+        process,
+        templates,
+        params,
+        stop_id=tokenizer.eos_id,
+        first_sample=first_sample,
+        trace=trace,
+        observe=observe,
     )
     return [_finish(done, ids, tokenizer) for done, ids in zip(completed, prompt_ids)]
 
@@ -98,4 +110,5 @@ def _finish(completed: Completed, prompt_ids: tuple[int, ...], tokenizer: Tokeni
         seconds=completed.seconds,
         tokens_per_second=(len(ids) + ended) / completed.seconds,
         stopped="eos" if ended else "length",
+        trace=completed.trace,
     )

@@ -17,6 +17,7 @@ from diffusionlm.lazy import torch
 from diffusionlm.process.discrete import DiscreteProcess
 from diffusionlm.rng import Draws
 from diffusionlm.sampling import Predictor, Sampler, State, TraceStep
+from diffusionlm.sampling.guidance import GuidedPredictor
 from diffusionlm.sampling.predictor import ConvertedPredictor
 
 
@@ -27,8 +28,9 @@ class Frame:
     Attributes:
         step: The step of the loop, from 0.
         z: (B, T) int64 tokens.
-        noise: (B, T) bool, positions that still hold noise.
+        noise: (B, T) bool, positions that certainly hold noise (the mask token).
         changed: (B, T) bool, positions that this step changed.
+        settled: (B, T) bool, positions that can no longer change, given ones included.
         canvas: What the run started from.
     """
 
@@ -36,6 +38,7 @@ class Frame:
     z: torch.Tensor
     noise: torch.Tensor
     changed: torch.Tensor
+    settled: torch.Tensor
     canvas: Canvas
 
 
@@ -48,15 +51,17 @@ class Sampled:
 
     Attributes:
         ids: (B, T) int64. Where ``stop_id`` ended a row early, noise may remain after that token.
-        nfe: (B,) int64, network evaluations that each row took part in.
+        nfe: (B,) int64, network evaluations that each row took part in; under guidance both passes count.
         steps: Steps of the loop.
         trace: Every change of every step, if asked for.
+        start: (B, T) int64, the canvases before the first step.
     """
 
     ids: torch.Tensor
     nfe: torch.Tensor
     steps: int
     trace: tuple[TraceStep, ...]
+    start: torch.Tensor
 
 
 def sample(
@@ -68,6 +73,7 @@ def sample(
     seed: int,
     block_length: int | None = None,
     stop_id: int | None = None,
+    guidance: float = 0.0,
     trace: bool = False,
     observe: Observer | None = None,
 ) -> Sampled:
@@ -81,29 +87,30 @@ def sample(
         seed: Names the random streams, together with each row's sample index.
         block_length: Editable tokens per semi-autoregressive block; None = all at once.
         stop_id: A token after which a row's text is of no interest (end-of-text, when continuing a prompt).
+        guidance: w of classifier-free guidance; 0 = none.
         trace: Record every change.
         observe: Called with the start and after every step.
 
     Raises:
         ConfigError: Fewer steps than blocks.
-        PairingError: The sampler cannot use this kind of head.
+        PairingError: The sampler cannot use this kind of head, or start from a draft; or the process cannot be guided.
     """
-    process, wanted = sampler.process, sampler.wanted_head(predictor.kind)
-    if wanted != predictor.kind and isinstance(process, DiscreteProcess):
-        predictor = ConvertedPredictor(predictor, process, wanted)
+    process = sampler.process
+    predictor, passes = _head(predictor, sampler, canvas, guidance)
     blocks = Blocks.of(canvas.editable, block_length, steps)
-    z = process.source(canvas.ids, canvas.editable, _draws(canvas, seed, 0))
+    z = start = _start(sampler, canvas, _draws(canvas, seed, 0))
     block, step = torch.zeros_like(blocks.number), torch.zeros_like(blocks.number)
     nfe, t = torch.zeros_like(blocks.number), torch.zeros_like(blocks.number, dtype=torch.float64)
     stopped = torch.zeros_like(blocks.number, dtype=torch.bool)
     memory, changes = sampler.start(z, canvas.editable), []
     nothing = torch.empty((0, process.vocabulary.size), dtype=torch.float64, device=z.device)
-    _show(observe, sampler, canvas, -1, z, z)
+    if observe is not None:
+        observe(_frame(-1, canvas, z, z, process.is_noise(z), _settled(sampler, blocks, block, z)))
     n, most = 0, sampler.most_steps(steps, z.shape[1])
     while bool((active := (block < blocks.number) & ~stopped).any()):
         assert n < most, f"step {n} of a run of at most {most}: the sampler does not finish its blocks"
         is_open = (blocks.index == block[:, None]) & active[:, None]
-        state = State(z, is_open, t, step, blocks.planned(block), _draws(canvas, seed, n), memory)
+        state = State(z, is_open, t, step, blocks.planned(block), _draws(canvas, seed, n), memory, canvas.draft)
         plan = sampler.plan(state)
         rows = plan.sites.flatten().nonzero().squeeze(1)
         shown = z if plan.shown is None else plan.shown
@@ -116,12 +123,36 @@ def sample(
         after = replace(state, z=z_new, t=moved.t, step=step + 1, memory=moved.memory)
         done = sampler.finished(after) & active
         block, step = block + done.long(), torch.where(done, 0, step + 1)
-        t, memory, nfe = torch.where(done, 0.0, moved.t), moved.memory, nfe + plan.sites.any(1).long()
+        t, memory, nfe = torch.where(done, 0.0, moved.t), moved.memory, nfe + passes * plan.sites.any(1)
         if stop_id is not None:
-            stopped = _stopped(sampler, canvas, blocks, block, z_new, stop_id)
-        _show(observe, sampler, canvas, n, z, z_new)
+            stopped = _stopped(canvas, _settled(sampler, blocks, block, z_new), z_new, stop_id)
+        if observe is not None:
+            settled = _settled(sampler, blocks, block, z_new) | stopped[:, None]
+            observe(_frame(n, canvas, z, z_new, process.is_noise(z_new), settled))
         z, n = z_new, n + 1
-    return Sampled(z, nfe, n, tuple(changes))
+    return Sampled(z, nfe, n, tuple(changes), start)
+
+
+def _head(
+    predictor: Predictor, sampler: Sampler, canvas: Canvas, guidance: float
+) -> tuple[Predictor, torch.Tensor | int]:
+    """Return the head that the sampler reads, and the network evaluations that a row takes in a call, (B,) or 1."""
+    wanted, passes = sampler.wanted_head(predictor.kind), 1
+    if guidance > 0.0:
+        predictor = guided = GuidedPredictor(predictor, sampler.process, canvas.given, guidance)
+        passes = guided.passes
+    if wanted != predictor.kind and isinstance(sampler.process, DiscreteProcess):
+        predictor = ConvertedPredictor(predictor, sampler.process, wanted)
+    return predictor, passes
+
+
+def _start(sampler: Sampler, canvas: Canvas, draws: Draws) -> torch.Tensor:
+    """Return the canvases at t = 0, (B, T) int64: noise in the holes, or their draft."""
+    z = sampler.process.source(canvas.ids, canvas.editable, draws)
+    if canvas.draft is None:
+        return z
+    sampler.check_draft()
+    return torch.where(canvas.draft, canvas.ids, z)
 
 
 def _draws(canvas: Canvas, seed: int, step: int) -> Draws:
@@ -130,13 +161,14 @@ def _draws(canvas: Canvas, seed: int, step: int) -> Draws:
     return Draws(seed, step, canvas.sample[:, None].expand_as(canvas.ids), torch.zeros_like(canvas.ids), position)
 
 
-def _stopped(
-    sampler: Sampler, canvas: Canvas, blocks: Blocks, block: torch.Tensor, z: torch.Tensor, stop_id: int
-) -> torch.Tensor:
-    """Return (B,) bool: rows whose first ``stop_id`` has nothing before it that may still change."""
+def _settled(sampler: Sampler, blocks: Blocks, block: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """Return (B, T) bool: positions that can no longer change, given ones included."""
     settled = blocks.index < block[:, None]
-    if sampler.monotone:
-        settled = settled | ~sampler.process.is_noise(z)
+    return settled | ~sampler.process.is_noise(z) if sampler.monotone else settled
+
+
+def _stopped(canvas: Canvas, settled: torch.Tensor, z: torch.Tensor, stop_id: int) -> torch.Tensor:
+    """Return (B,) bool: rows whose first ``stop_id`` has nothing before it that may still change."""
     width = z.shape[1]
     position = torch.arange(width, device=z.device).expand_as(z)
     first_unsettled = torch.where(settled, width, position).amin(1)
@@ -150,9 +182,7 @@ def _changes(step: int, canvas: Canvas, z: torch.Tensor, z_new: torch.Tensor, co
     return TraceStep(step, *(column.cpu() for column in columns))
 
 
-def _show(
-    observe: Observer | None, sampler: Sampler, canvas: Canvas, step: int, z: torch.Tensor, z_new: torch.Tensor
-) -> None:
-    if observe is not None:
-        noise = canvas.editable & sampler.process.is_noise(z_new)
-        observe(Frame(step, z_new, noise, z != z_new, canvas))
+def _frame(
+    step: int, canvas: Canvas, z: torch.Tensor, z_new: torch.Tensor, noise: torch.Tensor, settled: torch.Tensor
+) -> Frame:
+    return Frame(step, z_new, canvas.editable & noise, z != z_new, settled, canvas)

@@ -6,8 +6,10 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from diffusionlm.generation.self_correction import SelfCorrectionParams
 from diffusionlm.process import Process
 from diffusionlm.sampling import SAMPLERS, Filters, Sampler
+from diffusionlm.sampling.guidance import check_guidance
 
 
 class SamplingParams(Filters):
@@ -19,6 +21,10 @@ class SamplingParams(Filters):
     """The rule that turns noise into text; unset = the one that belongs to the model's process."""
     block_length: int | None = Field(default=None, ge=1)
     """Tokens per semi-autoregressive block, finished left to right; unset = all at once."""
+    guidance: float = Field(default=0.0, ge=0.0)
+    """w of classifier-free guidance, away from what is written without the given tokens; 0 = none. Doubles the cost."""
+    self_correction: SelfCorrectionParams | None = None
+    """Rounds in which the finished text is corrected; unset = none."""
     samples: int = Field(default=1, ge=1)
     """Samples per prompt."""
     batch_size: int = Field(default=16, ge=1)
@@ -31,6 +37,17 @@ class SamplingParams(Filters):
     def _empty(cls, value: Any) -> Any:
         """An empty table names nothing."""
         return None if value == {} else value
+
+    def check(self, process: Process) -> None:
+        """Refuse guidance or a correction that this process cannot have.
+
+        Raises:
+            PairingError: In one line.
+        """
+        if self.guidance > 0.0:
+            check_guidance(process, self.guidance)
+        if self.self_correction is not None:
+            self.self_correction.editor(process)
 
     def build_sampler(self, process: Process) -> Sampler:
         """Return the sampler for a process.

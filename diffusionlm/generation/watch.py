@@ -3,8 +3,9 @@
     with LiveCanvas(tokenizer) as watch:
         generate(..., observe=watch)
 
-Tokens that still are noise show as ░, those placed by the last step are highlighted, given ones are dim. Where stderr
-is not a terminal nothing is printed.
+The mask token shows as ░. A token that stands there but may still change (any token of an unfinished hole, for noise
+that looks like text or a sampler that edits) is in italics and of the colour of noise; those placed by the last step
+are highlighted, given ones are dim, and settled ones plain. Where stderr is not a terminal nothing is printed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
     from diffusionlm.tokenizer import Tokenizer
 
 NOISE, END = "░", "∎"
-STYLES = {"given": "dim", "noise": "blue", "new": "bold black on green", "old": "default"}
+STYLES = {
+    "given": "dim",
+    "noise": "blue",
+    "open": "italic blue",
+    "new": "bold black on green",
+    "settled": "default",
+}
 
 
 class LiveCanvas:
@@ -72,12 +79,13 @@ class LiveCanvas:
 
 
 def render(frame: Frame, tokenizer: Tokenizer, rows: int = 4) -> RenderableType:
-    """Return the first ``rows`` canvases of a frame, each in a panel that tells its sample, step and noise left."""
+    """Return the first ``rows`` canvases of a frame, each in a panel that tells its sample, step and settled tokens."""
     panels = []
     for row in range(min(rows, frame.z.shape[0])):
-        left, total = int(frame.noise[row].sum()), int(frame.canvas.editable[row].sum())
+        hole = frame.canvas.editable[row]
+        settled, total = int((hole & frame.settled[row] & ~frame.noise[row]).sum()), int(hole.sum())
         title = f"sample {int(frame.canvas.sample[row])}"
-        subtitle = f"step {frame.step + 1} · {total - left} of {total} tokens"
+        subtitle = f"step {frame.step + 1} · {settled} of {total} tokens settled"
         panels.append(
             Panel(
                 canvas_text(frame, row, tokenizer),
@@ -93,11 +101,11 @@ def render(frame: Frame, tokenizer: Tokenizer, rows: int = 4) -> RenderableType:
 def canvas_text(frame: Frame, row: int, tokenizer: Tokenizer) -> Text:
     """Return one canvas as styled text; a character whose bytes are spread over tokens is shown whole."""
     length = int(frame.canvas.segments[row].sum())
-    columns = (frame.z, frame.noise, frame.changed, frame.canvas.editable)
+    columns = (frame.z, frame.noise, frame.changed, frame.settled, frame.canvas.editable)
     text = Text(overflow="fold")
     utf8 = getincrementaldecoder("utf-8")("replace")
-    for token, noise, changed, editable in zip(*(column[row, :length].tolist() for column in columns)):
-        kind = "noise" if noise else "given" if not editable else "new" if changed else "old"
+    for token, noise, changed, settled, editable in zip(*(column[row, :length].tolist() for column in columns)):
+        kind = "noise" if noise else "given" if not editable else "new" if changed else "settled" if settled else "open"
         if noise or token == tokenizer.eos_id:
             text.append(printable(utf8.decode(b"", final=True)))
             text.append(NOISE if noise else END, STYLES[kind])

@@ -28,6 +28,16 @@ class DiscreteProcess(Process):
     def noise(self, t: torch.Tensor) -> Noise:
         """Return κ, ν and their derivatives at times of any shape, float64."""
 
+    @property
+    def has_mask(self) -> bool:
+        """Whether the mask token is part of the noise, so that a network knows what it means."""
+        return bool(self.noise(torch.full((1,), 0.5, dtype=torch.float64)).mask > 0.0)
+
+    @property
+    def has_uniform(self) -> bool:
+        """Whether noise may look like text, so that a token may be wrong."""
+        return bool(self.noise(torch.full((1,), 0.5, dtype=torch.float64)).uniform > 0.0)
+
     def level_rate(self, t: torch.Tensor) -> torch.Tensor:
         """Return d level/dt at times, float64; κ̇ unless ``time_of_level`` is overridden."""
         return self.schedule.dkappa(t)

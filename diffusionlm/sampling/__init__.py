@@ -2,6 +2,7 @@
 
 from diffusionlm.registry import Registry
 from diffusionlm.sampling.ancestral import Ancestral
+from diffusionlm.sampling.any_position import AnyPosition
 from diffusionlm.sampling.base import Plan, Predictor, Sampler, State, Step, TraceStep
 from diffusionlm.sampling.confidence import Confidence
 from diffusionlm.sampling.entropy_bound import EntropyBound
@@ -18,6 +19,7 @@ SAMPLERS: Registry[Sampler] = Registry("sampler", Sampler, globals())
 __all__ = [
     "SAMPLERS",
     "Ancestral",
+    "AnyPosition",
     "Confidence",
     "EntropyBound",
     "Euler",

@@ -64,6 +64,7 @@ class State:
         steps: (B,) int64, steps planned for the block.
         draws: Random numbers of this step, one stream per sample.
         memory: What the sampler returned from its last step (``start`` before the first).
+        draft: (B, T) bool, positions that began as a given text and not as noise; None = there are none.
     """
 
     z: torch.Tensor
@@ -73,6 +74,7 @@ class State:
     steps: torch.Tensor
     draws: Draws
     memory: dict[str, torch.Tensor] = field(default_factory=dict)
+    draft: torch.Tensor | None = None
 
     def grid(self) -> torch.Tensor:
         """Return the next time of the uniform grid, (B,) float64; exactly 1 at a block's last planned step."""
@@ -145,6 +147,7 @@ class Sampler(ABC):
         monotone: A token, once placed, never changes. The loop may then stop a row as soon as nothing before its
             end-of-text token can change. It may depend on the process and the parameters, and is then set for each
             instance.
+        from_draft: The rule may start from a given text in the place of noise.
 
     Args:
         params: An instance of ``Params``.
@@ -156,6 +159,7 @@ class Sampler(ABC):
     requires: ClassVar[type[Process]]
     heads: ClassVar[frozenset[Head]] = frozenset({"posterior", "leave_one_out"})
     monotone: bool = True
+    from_draft: ClassVar[bool] = False
 
     def __init__(self, params: Any, process: Process, filters: Filters) -> None:
         self.check(type(process))
@@ -190,6 +194,22 @@ class Sampler(ABC):
             f"sampler {name!r} does not fit process {noise!r}; samplers that fit {noise!r}: "
             f"{', '.join(samplers) or 'none'}; processes that fit {name!r}: {', '.join(processes) or 'none'}"
         )
+
+    @classmethod
+    def check_draft(cls) -> None:
+        """Refuse to start from a draft where the rule starts from noise only.
+
+        Raises:
+            PairingError: One line that lists the samplers that can.
+        """
+        if not cls.from_draft:
+            from diffusionlm.sampling import SAMPLERS
+
+            able = ", ".join(name for name in SAMPLERS if SAMPLERS[name].from_draft)
+            raise PairingError(
+                f"sampler {params_name(cls.Params)!r} starts from noise and cannot start from a draft; "
+                f"samplers that can: {able}"
+            )
 
     def wanted_head(self, kind: Head) -> Head:
         """Return the kind of head that the rule reads, given the one that there is.

@@ -40,7 +40,8 @@ class ModelPredictor:
 
     Args:
         model: In evaluation mode, on the device of the canvases.
-        layout: Segments of the canvases (0 = padding), or none where every row is full.
+        layout: Segments of the canvases (0 = padding), or none where every row is full. A batch of a multiple of its
+            rows repeats it.
     """
 
     def __init__(self, model: Network, layout: Layout) -> None:
@@ -58,20 +59,24 @@ class ModelPredictor:
         """
         length = z.shape[1]
         samples = (rows // length).unique_consecutive()
-        layout = self.layout
         if isinstance(z, torch.Tensor) and samples.numel() < z.shape[0]:
             new_row = torch.zeros(z.shape[0], dtype=torch.int64, device=z.device)
             new_row[samples] = torch.arange(samples.numel(), device=z.device)
             rows = new_row[rows // length] * length + rows % length
             z, t = z[samples], t[samples]
-            layout = Layout(
-                segments=None if layout.segments is None else layout.segments[samples],
-                positions=None if layout.positions is None else layout.positions[samples],
-                causal=layout.causal,
-            )
+        layout = self._layout_of(samples) if isinstance(z, torch.Tensor) else self.layout
         with torch.no_grad():
             logits = self.model.logits(self.model(z, t, layout, rows))
         return logits if logits.dtype == torch.float64 else logits.float()
+
+    def _layout_of(self, samples: torch.Tensor) -> Layout:
+        """Return the layout of some rows of a batch (S,)."""
+        segments, positions = self.layout.segments, self.layout.positions
+        return Layout(
+            segments=None if segments is None else segments[samples % segments.shape[0]],
+            positions=None if positions is None else positions[samples % positions.shape[0]],
+            causal=self.layout.causal,
+        )
 
 
 class ConvertedPredictor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,8 @@ class Sample:
 
     def record(self) -> dict[str, Any]:
         """Return it as a JSON object; ``completion`` is the generated part of ``text``."""
-        made = asdict(self.generation)
-        completion = made.pop("text")
+        made = asdict(replace(self.generation, trace=None))
+        completion, _ = made.pop("text"), made.pop("trace")
         return {
             "sample": self.number,
             "prompt": self.prompt,
@@ -69,7 +69,7 @@ def infer(params: InferParams) -> Iterator[Sample]:
     prompts = prompts or [""]
     opened = open_checkpoint(params)
     total = len(prompts) * params.generation.samples
-    for number, prompt, one in batch_by_batch(generate, opened, prompts, params.generation, params.watch):
+    for number, prompt, one in batch_by_batch(generate, opened, prompts, params.generation, params.watch, params.trace):
         yield Sample(prompt, number, total, one)
 
 

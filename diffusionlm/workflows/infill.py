@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from diffusionlm.generation import Infilled
@@ -44,7 +44,8 @@ class FilledText:
 
     def record(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        made = asdict(self.filled)
+        made = asdict(replace(self.filled, trace=None))
+        made.pop("trace")
         return {"sample": self.number, "given": self.given, **made}
 
 
@@ -59,5 +60,5 @@ def infill(params: InfillParams) -> Iterator[FilledText]:
         texts.append(read_text(params.text_file))
     opened = open_checkpoint(params)
     total = len(texts) * params.generation.samples
-    for number, given, one in batch_by_batch(fill, opened, texts, params.generation, params.watch):
+    for number, given, one in batch_by_batch(fill, opened, texts, params.generation, params.watch, params.trace):
         yield FilledText(given, number, total, one)

@@ -16,6 +16,7 @@ from diffusionlm.data.rows import RowLoader
 from diffusionlm.data.store import store_in_memory
 from diffusionlm.evaluation import LikelihoodReport, likelihood
 from diffusionlm.generation import (
+    Draft,
     Generation,
     GenerationParams,
     Hole,
@@ -69,11 +70,12 @@ class LanguageModel:
         opened = self.opened
         return generate(opened.model, opened.tokenizer, opened.process, texts, GenerationParams(**options))
 
-    def infill(self, texts: str | Sequence[str | Sequence[str | Hole]], **options: Any) -> list[Infilled]:
+    def infill(self, texts: str | Sequence[str | Sequence[str | Hole | Draft]], **options: Any) -> list[Infilled]:
         """Fill the holes of one text or several.
 
         Args:
-            texts: Texts with ``<|hole:N|>`` markers, or lists of pieces (texts and ``Hole``).
+            texts: Texts with ``<|hole:N|>`` and ``<|draft|>…<|/draft|>`` markers, or lists of pieces (texts, ``Hole``
+                and ``Draft``).
             options: Fields of ``InfillingParams``.
         """
         given = [texts] if isinstance(texts, str) else list(texts)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from diffusionlm.generation import (
     GenerationParams,
-    Hole,
     InfillingParams,
     SamplingParams,
     generate,
@@ -14,7 +13,8 @@ from diffusionlm.generation import (
     parse_holes,
 )
 from diffusionlm.generation.blocks import Blocks
-from diffusionlm.generation.canvas import Template, check_infill, lay_out, prompt_template
+from diffusionlm.generation.canvas import check_infill, lay_out, prompt_template
+from diffusionlm.generation.infill import template_of
 from diffusionlm.model.transformer import Transformer
 from diffusionlm.process import Process
 from diffusionlm.tokenizer import Tokenizer
@@ -35,10 +35,7 @@ def check_samples(tokenizer: Tokenizer, context_length: int, wanted: SamplesPara
         for number, prompt in enumerate(wanted.prompts, 1)
     ]
     for number, text in enumerate(wanted.infill, 1):
-        pieces = parse_holes(text)
-        template = Template(
-            tuple(piece if isinstance(piece, Hole) else tuple(tokenizer.encode(piece)) for piece in pieces)
-        )
+        template = template_of(parse_holes(text), tokenizer)
         check_infill(template, context_length, f"samples.infill {number}")
         templates.append(template)
     for template in templates:

@@ -35,6 +35,8 @@ class SampleOutputParams(CheckpointParams):
     """What goes to stdout: the texts, or one JSON object per sample and line."""
     watch: bool = False
     """Show the canvas in the terminal while it fills."""
+    trace: str | None = None
+    """A file for every change of every step, as JSON lines: sample, step, position, old, new, confidence, texts."""
 
 
 class InferParams(SampleOutputParams):

@@ -17,12 +17,14 @@ MASK = TOKENIZER.vocab_size
 
 
 def frame() -> Frame:
-    """Return "héy" given, then "a", noise, a new "b", end-of-text; and a second, shorter canvas."""
+    """Return "héy" given, then "a" (may change), noise, a new "b", end-of-text; and a second, shorter canvas."""
     canvas = lay_out([Template((tuple("héy".encode()), Hole(4))), Template((Hole(2),))], [3, 4])
     z = torch.tensor([[*"héy".encode(), 97, MASK, 98, TOKENIZER.eos_id], [10, 27, 0, 0, 0, 0, 0, 0]])
     changed = torch.zeros_like(z, dtype=torch.bool)
     changed[0, 6] = True
-    return Frame(4, z, canvas.editable & (z == MASK), changed, canvas)
+    settled = z != MASK
+    settled[0, 4] = False
+    return Frame(4, z, canvas.editable & (z == MASK), changed, settled, canvas)
 
 
 def test_cells_are_styled_by_what_they_are() -> None:
@@ -30,7 +32,9 @@ def test_cells_are_styled_by_what_they_are() -> None:
     assert text.plain == "héya░b∎"
     styles = {text.plain[i]: str(span.style) for span in text.spans for i in range(span.start, span.end)}
     assert styles["é"] == styles["h"] == STYLES["given"]
-    assert styles["a"] == styles["∎"] == STYLES["old"]
+    assert styles["a"] == STYLES["open"]
+    assert styles["∎"] == STYLES["settled"]
+    assert len(set(STYLES.values())) == len(STYLES)
     assert styles["░"] == STYLES["noise"]
     assert styles["b"] == STYLES["new"]
 
@@ -44,7 +48,7 @@ def test_panels_tell_sample_step_and_progress() -> None:
     console.print(render(frame(), TOKENIZER))
     shown = console.export_text()
     assert "sample 3" in shown
-    assert "step 5 · 3 of 4 tokens" in shown
+    assert "step 5 · 2 of 4 tokens settled" in shown
     assert "héya░b∎" in shown
     assert "sample 4" in shown
     console.print(render(frame(), TOKENIZER, rows=1))
