@@ -19,7 +19,9 @@ from pydantic import Field
 from diffusionlm.lazy import torch
 from diffusionlm.objective.base import Objective, ObjectiveParams, Term
 from diffusionlm.objective.bound import Scored
-from diffusionlm.process.base import Corrupted
+from diffusionlm.process.base import Corrupted, Process
+from diffusionlm.process.mask import MaskProcess
+from diffusionlm.registry import params_name
 
 
 class CARTParams(ObjectiveParams):
@@ -35,6 +37,17 @@ class CART(Objective):
 
     Params = CARTParams
     head = "posterior"
+
+    @classmethod
+    def refusal(cls, process: type[Process]) -> str | None:
+        if process.state == "ids" and not issubclass(process, MaskProcess):
+            # The weights tell which tokens are noised. Where noise looks like text the network cannot see that, and
+            # the minimiser is the predictive of no process.
+            return (
+                "objective 'cart' needs noise that is visible as such (a mask process); "
+                f"process {params_name(process.Params)!r} has other noise"
+            )
+        return super().refusal(process)
 
     def terms(
         self, corrupted: Corrupted, x_1: torch.Tensor, segments: torch.Tensor, positions: torch.Tensor

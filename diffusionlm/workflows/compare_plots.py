@@ -46,7 +46,7 @@ def draw(report: CompareReport) -> tuple[str, ...]:
     from matplotlib import pyplot
 
     written = []
-    with pyplot.rc_context(STYLE):
+    with pyplot.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
         pictures = [
             ("bits_per_byte.png", _curves),
             ("quality_nfe.png", _over_nfe),

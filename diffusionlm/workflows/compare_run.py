@@ -89,6 +89,7 @@ def _described(planned: Planned) -> dict[str, Any]:
 def _scores(planned: Planned, report: TrainReport, text: TextData, flops_per_token: float) -> dict[str, Any]:
     counters = load_checkpoint(report.checkpoint).state.counters
     tokens, likelihood = counters["tokens"], report.likelihood
+    assert not isinstance(tokens, list), "a count"
     result: dict[str, Any] = {
         "steps": report.outcome.step,
         "tokens": tokens,
