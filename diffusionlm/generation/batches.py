@@ -13,7 +13,7 @@ from diffusionlm.generation.canvas import Template, lay_out
 from diffusionlm.generation.loop import Observer, sample
 from diffusionlm.generation.params import SamplingParams
 from diffusionlm.process import Process
-from diffusionlm.sampling.predictor import ModelPredictor
+from diffusionlm.sampling.predictor import build_predictor
 
 if TYPE_CHECKING:
     from diffusionlm.model.transformer import Transformer
@@ -70,7 +70,7 @@ def complete(
             canvas = lay_out([templates[i] for i in members], [first_sample + i for i in members], device)
             began = time.perf_counter()
             sampled = sample(
-                ModelPredictor(model, canvas.layout()),
+                build_predictor(model, canvas.layout(), process, params.cache and not model.params.shift),
                 sampler,
                 canvas,
                 steps=params.steps,

@@ -18,7 +18,9 @@ class SamplingParams(Filters):
     sampler: SAMPLERS.union() | None = None  # pyright: ignore[reportInvalidTypeForm]
     """The rule that turns noise into text; unset = the one that belongs to the model's process."""
     block_length: int | None = Field(default=None, ge=1)
-    """Tokens per semi-autoregressive block, finished left to right; unset = all at once."""
+    """Tokens per semi-autoregressive block, finished left to right; unset = all at once, or the process's own."""
+    cache: bool = True
+    """Keep keys and values of finished text where the process allows it (ar, block): the same samples, sooner."""
     samples: int = Field(default=1, ge=1)
     """Samples per prompt."""
     batch_size: int = Field(default=16, ge=1)

@@ -1,7 +1,9 @@
 """Training objectives. A new one is a file here and an import line below."""
 
+from diffusionlm.objective.ar import AR
 from diffusionlm.objective.base import Objective, ObjectiveParams
 from diffusionlm.objective.ce import CE
+from diffusionlm.objective.joint import Joint
 from diffusionlm.objective.llada import LLaDA
 from diffusionlm.objective.nelbo import NELBO
 from diffusionlm.process.head import Head
@@ -15,4 +17,4 @@ def network_head(params: ObjectiveParams) -> Head:
     return params.head or OBJECTIVES[params_name(type(params))].head
 
 
-__all__ = ["CE", "NELBO", "OBJECTIVES", "LLaDA", "Objective", "network_head"]
+__all__ = ["AR", "CE", "NELBO", "OBJECTIVES", "Joint", "LLaDA", "Objective", "network_head"]

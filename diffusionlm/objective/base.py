@@ -57,12 +57,14 @@ class Objective(ABC):
             same at the masked positions of an absorbing process.
         is_bound: Whether its value, in nats per token, bounds the negative log-likelihood.
         states: The kinds of noisy state that it can train on.
+        requires: The kind of process that it is for; a subclass of it fits too.
     """
 
     Params: ClassVar[type[Strict]]
     head: ClassVar[Head]
     is_bound: ClassVar[bool] = False
     states: ClassVar[frozenset[str]] = frozenset({"ids"})
+    requires: ClassVar[type[Process]] = Process
 
     def __init__(self, params: Any, process: Process) -> None:
         self.params, self.process = params, process
@@ -72,6 +74,11 @@ class Objective(ABC):
     def network_head(self) -> Head:
         """What the network that is trained predicts."""
         return self.params.head or self.head
+
+    @property
+    def scale(self) -> float:
+        """What the weights of a token add up to on average: the loss of guessing is ``scale`` · ln K."""
+        return 1.0
 
     @classmethod
     def check(cls, process: type[Process]) -> None:
@@ -90,6 +97,11 @@ class Objective(ABC):
             raise PairingError(
                 f"process {params_name(process.Params)!r} has no likelihood bound; "
                 f"objective {params_name(cls.Params)!r} needs one; {_fitting(process)}"
+            )
+        if not issubclass(process, cls.requires):
+            raise PairingError(
+                f"objective {params_name(cls.Params)!r} does not fit process {params_name(process.Params)!r}; "
+                f"{_fitting(process)}"
             )
 
     def clock(self, t: torch.Tensor) -> torch.Tensor:
@@ -145,6 +157,7 @@ def _fitting(process: type[Process]) -> str:
     fitting = []
     for name in OBJECTIVES:
         other = OBJECTIVES[name]
-        if process.state in other.states and not (other.is_bound and process.bound == "none"):
+        bounded = not (other.is_bound and process.bound == "none")
+        if process.state in other.states and bounded and issubclass(process, other.requires):
             fitting.append(name)
     return f"objectives that fit {params_name(process.Params)!r}: {', '.join(fitting) or 'none'}"

@@ -96,6 +96,8 @@ class Process(ABC):
         bound_form: The bound of a position is ``weight`` times its cross-entropy ("ce"), or times the divergence of
             two marginals, which needs the head's whole distribution ("dense").
         state: Whether a noisy state is token ids or a point of the simplex.
+        random: Whether a corrupted state depends on its time and on random numbers. Where it does not, one evaluation
+            gives the bound exactly.
         objective, sampler: Registry names of what a configuration uses where it names none.
     """
 
@@ -103,6 +105,7 @@ class Process(ABC):
     bound: ClassVar[Bound]
     bound_form: ClassVar[BoundForm] = "dense"
     state: ClassVar[State]
+    random: ClassVar[bool] = True
     objective: ClassVar[str]
     sampler: ClassVar[str]
 
@@ -166,6 +169,25 @@ class Process(ABC):
         """
         del x_1
         return View(corrupted.x_t, corrupted.t, Layout(segments=segments, positions=positions))
+
+    def canvas_view(self, z: Tokens, t: torch.Tensor, layout: Layout) -> View:
+        """Return what the network is shown of canvases in sampling; its T columns predict the T positions.
+
+        Args:
+            z: (B, T) int64 canvases, or states on the simplex.
+            t: (B, T) float64 times.
+            layout: Segments and positions of the canvases; positions None = 0 … T − 1.
+        """
+        return View(z, t, layout)
+
+    def settled(self, z: torch.Tensor, t: torch.Tensor) -> torch.Tensor | None:
+        """Return (B, T) bool, the columns of ``canvas_view`` whose states nothing can change any more.
+
+        Their keys and values may be kept. None, the default: every state depends on the whole canvas, and there is
+        nothing to keep. A process that answers has a view in which columns see only their own and earlier ones.
+        """
+        del z, t
+        return None
 
     @abstractmethod
     def is_noise(self, z: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from diffusionlm.registry import Registry
 from diffusionlm.sampling.ancestral import Ancestral
+from diffusionlm.sampling.ar import LeftToRight
 from diffusionlm.sampling.base import Plan, Predictor, Sampler, State, Step, TraceStep
 from diffusionlm.sampling.confidence import Confidence
 from diffusionlm.sampling.filters import Filters
@@ -13,6 +14,7 @@ __all__ = [
     "Ancestral",
     "Confidence",
     "Filters",
+    "LeftToRight",
     "Plan",
     "Predictor",
     "Sampler",

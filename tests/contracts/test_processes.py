@@ -98,7 +98,7 @@ class TestEveryProcess:
 
     def test_steps_bring_new_noise(self, process: Process) -> None:
         states = {tuple(corrupt(process, ALONE, TIMES, step).x_t.flatten().tolist()) for step in range(10)}
-        assert len(states) == 10
+        assert len(states) == (10 if process.random else 1)
 
     def test_the_start_state_knows_nothing_of_the_text(self, process: Process) -> None:
         other = torch.where(PACKED.editable, (PACKED.x_1 + 3) % K, PACKED.x_1)
@@ -124,9 +124,9 @@ class TestEveryProcess:
             t = (torch.arange(2 * many, dtype=torch.float64) % many + 0.5) / many
         out = corrupt(process, batch, t)
         share = out.noised.double().mean(0)
-        expected = (length + 1) / (2 * length) if exact else 1 - k
+        expected = (length + 1) / (2 * length) if exact else 1 - k if process.random else 1.0
         error = (expected * (1 - expected) / many) ** 0.5
-        assert float((share - expected).abs().max()) < 4.5 * error, share
+        assert float((share - expected).abs().max()) <= 4.5 * error, share
         assert torch.equal(process.is_noise(out.x_t), out.noised) or process.bound != "tight"
 
     def test_weights_make_an_unbiased_estimate(self, process: Process) -> None:

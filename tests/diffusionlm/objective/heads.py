@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from diffusionlm.process import Layout
-from tests.oracle.joint import Joint, OraclePredictor
+from tests.oracle.joint import Joint, OraclePredictor, known_states
 
 
 class BentOracle:
@@ -28,11 +28,10 @@ class BentOracle:
         self, x_t: torch.Tensor, t: torch.Tensor | None, layout: Layout, rows: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return logits as hidden states, (N, K)."""
-        del layout
         place = (self.joint.vocabulary + 1) ** torch.arange(self.joint.length - 1, -1, -1)
-        bent = (
-            self.oracle.probabilities(x_t, t).log().clamp_min(-60.0) + self.bend * self.direction[(x_t * place).sum(-1)]
-        )
+        known = (known_states(x_t, layout, self.joint.mask_id) * place).sum(-1)  # (B, L)
+        own = torch.arange(self.joint.length)
+        bent = self.oracle.of_view(x_t, layout).log().clamp_min(-60.0) + self.bend * self.direction[known, own]
         flat = bent.reshape(-1, self.joint.vocabulary)
         return flat if rows is None else flat[rows]
 

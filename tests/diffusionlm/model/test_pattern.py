@@ -2,7 +2,7 @@
 
 import torch
 
-from diffusionlm.model.attention import attention_mask
+from diffusionlm.model.pattern import attention_mask
 from diffusionlm.process import Layout
 
 SEGMENTS = torch.tensor([[1, 1, 2, 2, 0], [1, 1, 1, 1, 1]])
