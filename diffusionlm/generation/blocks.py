@@ -3,8 +3,8 @@
 Block j of a row holds its editable positions number j·L … (j+1)·L − 1, wherever they lie, so that one rule serves a
 continuation and a text with several holes. The row's steps are shared out evenly, the remainder to its first blocks. A
 row's blocks depend on that row alone. A process with blocks of its own (block diffusion) has them at fixed places of
-the canvas, given tokens included, because that is what its network was trained on. Arriola et al. 2025, https://arxiv.org/abs/2503.09573; Nie et al. 2025 (LLaDA),
-https://arxiv.org/abs/2502.09992.
+the canvas, given tokens included, because that is what its network was trained on. Arriola et al. 2025,
+https://arxiv.org/abs/2503.09573; Nie et al. 2025 (LLaDA), https://arxiv.org/abs/2502.09992.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ class Blocks:
     place: torch.Tensor | None = None
 
     @classmethod
-    def of(
-        cls, editable: torch.Tensor, length: int | None, steps: int, place: torch.Tensor | None = None
-    ) -> Blocks:
+    def of(cls, editable: torch.Tensor, length: int | None, steps: int, place: torch.Tensor | None = None) -> Blocks:
         """Cut the editable positions (B, T) into blocks; ``length`` None = one block per row.
 
         Args:

@@ -1,8 +1,8 @@
 """Multi-head self-attention over documents packed in rows.
 
 The attention pattern is an argument, not a property of the module (``diffusionlm.model.pattern``), and so is where keys
-and values of earlier passes are kept (``diffusionlm.model.cache``). Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; grouped queries: Ainslie et al. 2023,
-https://arxiv.org/abs/2305.13245.
+and values of earlier passes are kept (``diffusionlm.model.cache``). Vaswani et al. 2017,
+https://arxiv.org/abs/1706.03762; grouped queries: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245.
 """
 
 from __future__ import annotations

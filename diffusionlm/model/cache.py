@@ -32,9 +32,7 @@ class KVCache:
         dtype, device: Of the buffers.
     """
 
-    def __init__(
-        self, layers: int, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device
-    ) -> None:
+    def __init__(self, layers: int, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> None:
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
         self.valid = torch.zeros((shape[0], shape[2]), dtype=torch.bool, device=device)

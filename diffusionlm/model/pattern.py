@@ -96,7 +96,9 @@ def cached_mask(layout: Layout, columns: torch.Tensor, readable: torch.Tensor) -
     """
     if layout.segments is None and layout.blocks is None:
         place = torch.arange(readable.shape[1], device=columns.device)
-        seen = columns[:, None, :, None] >= place if layout.causal else torch.ones_like(columns).bool()[:, None, :, None]
+        seen = (
+            columns[:, None, :, None] >= place if layout.causal else torch.ones_like(columns).bool()[:, None, :, None]
+        )
     else:
         seen = sees(
             Columns.of(layout, lambda value: value.gather(1, columns)[:, None, :, None]),

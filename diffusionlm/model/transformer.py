@@ -150,7 +150,9 @@ class Transformer(nn.Module):
     ) -> tuple[Rope, torch.Tensor | BlockMask | None]:
         """Return the rotary tables of the columns, and what they see."""
         if new is None:
-            positions = torch.arange(h.shape[1], device=h.device)[None] if layout.positions is None else layout.positions
+            positions = (
+                torch.arange(h.shape[1], device=h.device)[None] if layout.positions is None else layout.positions
+            )
             mask = attention_pattern(layout, h, self.attention)
         else:
             positions = new.columns if layout.positions is None else layout.positions.gather(1, new.columns)

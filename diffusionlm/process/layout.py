@@ -36,7 +36,6 @@ class Layout:
         """Return the same arrangement with another direction of attention."""
         return replace(self, causal=causal)
 
-
     def with_blocks(self, blocks: torch.Tensor) -> Layout:
         """Return the same arrangement with blocks (B, S), every position seeing its own and earlier ones."""
         return replace(self, blocks=blocks, clean=None)

@@ -96,7 +96,9 @@ def test_blocks_of_one_token_are_autoregression(estimator: str) -> None:
     x = TRUTH.sequences()
     [exact] = evaluator(build("ar"), Flattened(OTHER), x, draws=1)
     assert np.allclose(exact, block_bound(OTHER, x, 1).numpy(), atol=1e-12)
-    nats = evaluator(build("block", block_length=1), Flattened(OTHER), x, draws=4 if estimator == "exact_count" else 200)
+    nats = evaluator(
+        build("block", block_length=1), Flattened(OTHER), x, draws=4 if estimator == "exact_count" else 200
+    )
     if estimator == "exact_count":  # n = 1 of 1 at weight 1: no randomness is left
         assert np.allclose(nats, exact[None], atol=1e-12)
     error = nats.std(axis=0, ddof=1) / math.sqrt(len(nats))
@@ -174,7 +176,10 @@ def drawn(process: Process, sampler: str, steps: int) -> torch.Tensor:
     rule = SAMPLERS.build(SAMPLERS[sampler].Params(), process, Filters())
     many = canvas(SAMPLES)
     many = type(many)(
-        torch.zeros(SAMPLES, L, dtype=torch.int64), torch.ones(SAMPLES, L).bool(), torch.ones(SAMPLES, L).long(), many.sample
+        torch.zeros(SAMPLES, L, dtype=torch.int64),
+        torch.ones(SAMPLES, L).bool(),
+        torch.ones(SAMPLES, L).long(),
+        many.sample,
     )
     return sample(ModelPredictor(OracleModel(TRUTH), many.layout(), process), rule, many, steps=steps, seed=5).ids
 
