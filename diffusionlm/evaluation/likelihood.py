@@ -86,7 +86,7 @@ def likelihood(
         device=device,
         on_rows=on_rows,
     )
-    return summarise(scores, estimator, process.bound)
+    return summarise(scores, estimator, process.bound if process.random else "exact")
 
 
 def score_windows(

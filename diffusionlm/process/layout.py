@@ -48,8 +48,8 @@ class Layout:
 
     def rows(self, index: torch.Tensor) -> Layout:
         """Return the arrangement of some rows of the batch, (N,) int64."""
-        parts = {f.name: vars(self)[f.name] for f in fields(self)}
-        return Layout(**{k: v[index] if isinstance(v, torch.Tensor) else v for k, v in parts.items()})
+        parts = {f.name: vars(self)[f.name] for f in fields(self) if f.name != "causal"}
+        return Layout(**{k: None if v is None else v[index] for k, v in parts.items()}, causal=self.causal)
 
 
 def time_groups(segments: torch.Tensor, blocks: torch.Tensor | None) -> torch.Tensor:
