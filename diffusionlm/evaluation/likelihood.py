@@ -86,7 +86,7 @@ def likelihood(
         device=device,
         on_rows=on_rows,
     )
-    return summarise(scores, estimator, process.bound)
+    return summarise(scores, estimator, process.bound if process.random else "exact")
 
 
 def score_windows(
@@ -108,7 +108,7 @@ def score_windows(
         process: The noising process; its schedule does not change the value.
         batches: Rows of clean tokens, each window once; frozen positions are context, not scored.
         byte_lengths: (K,) int64, UTF-8 bytes of each token (``Tokenizer.byte_lengths()``).
-        draws: D, noise levels per window, at least 1.
+        draws: D, noise levels per window, at least 1; 1 is made of it where nothing is random (autoregression).
         seed: Seed of the noise; a stream of its own, apart from training's with the same seed.
         estimator: ``exact_count`` (lower variance) or ``bernoulli``.
         device: Where the batches go.
@@ -120,6 +120,7 @@ def score_windows(
     """
     assert draws >= 1, f"{draws} draws; at least one is needed"
     scorer = _scoring_process(process, estimator)
+    draws = draws if process.random else 1  # the others would repeat the first
     lengths = torch.as_tensor(byte_lengths, dtype=torch.int64).to(device)
     parts: list[tuple[np.ndarray, ...]] = []
     rows, was_training = 0, model.training

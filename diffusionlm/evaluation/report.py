@@ -56,6 +56,8 @@ def reading(report: LikelihoodReport) -> str:
         error = "one window and one draw give no standard error, take more draws"
     else:
         error = f"± is one standard error {_UNIT[report.error_unit]}"
+    if report.bound == "exact":
+        return f"The negative log-likelihood itself, each window scored from its own beginning; {error}."
     slack = "" if report.bound == "tight" else ", a loose one: not comparable with a tight bound"
     return (
         f"An upper bound on the negative log-likelihood given the window lengths{slack}, averaged over {report.draws} "

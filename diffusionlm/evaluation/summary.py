@@ -56,7 +56,7 @@ class LikelihoodReport:
         draws: Noise levels per window.
         network_evaluations: Rows that went through the network.
         estimator: ``exact_count`` or ``bernoulli``.
-        bound: ``tight`` (equal to the entropy at the exact head) or ``loose``.
+        bound: ``tight`` (equal to the entropy at the exact head), ``loose``, or ``exact`` (the likelihood itself).
     """
 
     nats_per_token: float

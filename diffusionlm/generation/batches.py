@@ -15,8 +15,7 @@ from diffusionlm.generation.params import SamplingParams
 from diffusionlm.generation.self_correction import self_correct, unsettled
 from diffusionlm.generation.trace import Trace, traces_of
 from diffusionlm.process import Process
-from diffusionlm.sampling import Sampler
-from diffusionlm.sampling.predictor import ModelPredictor
+from diffusionlm.sampling import Predictor, Sampler
 
 if TYPE_CHECKING:
     from diffusionlm.model.transformer import Transformer
@@ -101,8 +100,8 @@ def _sample(
 ) -> Sampled:
     """Run the loop over one batch, and the rounds of correction after it where there are any."""
 
-    def head(of: Canvas) -> ModelPredictor:
-        return ModelPredictor(model, of.layout())
+    def head(of: Canvas) -> Predictor:
+        return build_predictor(model, of.layout(), sampler.process, params.cache and not model.params.shift)
 
     correction = params.self_correction
     sampled = sample(

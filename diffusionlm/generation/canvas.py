@@ -97,6 +97,10 @@ class Canvas:
         frozen = ~self.editable & (self.segments > 0)
         return frozen if self.kept is None else frozen & ~self.kept
 
+    def positions(self) -> torch.Tensor:
+        """Return (B, T) int64, the place of each position in its canvas."""
+        return torch.arange(self.ids.shape[1], device=self.ids.device).expand_as(self.ids)
+
     def layout(self) -> Layout:
         """Return what the model attends over."""
         return Layout(segments=self.segments if bool((self.segments == 0).any()) else None)

@@ -85,19 +85,19 @@ def sample(
         canvas: (B, T) given tokens and holes.
         steps: Steps of a whole row; the most network evaluations it takes.
         seed: Names the random streams, together with each row's sample index.
-        block_length: Editable tokens per semi-autoregressive block; None = all at once.
+        block_length: Editable tokens per semi-autoregressive block; None = all at once, or the process's own blocks.
         stop_id: A token after which a row's text is of no interest (end-of-text, when continuing a prompt).
         guidance: w of classifier-free guidance; 0 = none.
         trace: Record every change.
         observe: Called with the start and after every step.
 
     Raises:
-        ConfigError: Fewer steps than blocks.
+        ConfigError: Fewer steps than blocks, or a block length beside a process with blocks of its own.
         PairingError: The sampler cannot use this kind of head, or start from a draft; or the process cannot be guided.
     """
     process = sampler.process
     predictor, passes = _head(predictor, sampler, canvas, guidance)
-    blocks = Blocks.of(canvas.editable, block_length, steps)
+    blocks = Blocks.of(canvas.editable, block_length, steps, process.blocks(canvas.positions()))
     z = start = _start(sampler, canvas, _draws(canvas, seed, 0))
     block, step = torch.zeros_like(blocks.number), torch.zeros_like(blocks.number)
     nfe, t = torch.zeros_like(blocks.number), torch.zeros_like(blocks.number, dtype=torch.float64)
@@ -157,8 +157,8 @@ def _start(sampler: Sampler, canvas: Canvas, draws: Draws) -> torch.Tensor:
 
 def _draws(canvas: Canvas, seed: int, step: int) -> Draws:
     """Return the random numbers of a step: one stream per sample, a function of the position in its canvas."""
-    position = torch.arange(canvas.ids.shape[1], device=canvas.ids.device).expand_as(canvas.ids)
-    return Draws(seed, step, canvas.sample[:, None].expand_as(canvas.ids), torch.zeros_like(canvas.ids), position)
+    sample = canvas.sample[:, None].expand_as(canvas.ids)
+    return Draws(seed, step, sample, torch.zeros_like(canvas.ids), canvas.positions())
 
 
 def _settled(sampler: Sampler, blocks: Blocks, block: torch.Tensor, z: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,9 @@ class SamplingParams(Filters):
     sampler: SAMPLERS.union() | None = None  # pyright: ignore[reportInvalidTypeForm]
     """The rule that turns noise into text; unset = the one that belongs to the model's process."""
     block_length: int | None = Field(default=None, ge=1)
-    """Tokens per semi-autoregressive block, finished left to right; unset = all at once."""
+    """Tokens per semi-autoregressive block, finished left to right; unset = all at once, or the process's own."""
+    cache: bool = True
+    """Keep keys and values of finished text where the process allows it (ar, block): the same samples, sooner."""
     guidance: float = Field(default=0.0, ge=0.0)
     """w of classifier-free guidance, away from what is written without the given tokens; 0 = none. Doubles the cost."""
     self_correction: SelfCorrectionParams | None = None

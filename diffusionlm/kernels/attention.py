@@ -4,14 +4,20 @@
 
 PyTorch's CPU flash attention never holds the (T, T) weights, which pays on long rows; on rows of a few hundred bfloat16
 tokens its backward pass is several times slower than batched matmuls that keep them (benchmarking/attention.py).
-``attend`` picks by one rule, on device, dtype and length. Both paths have the same value up to rounding.
+``attend`` picks by one rule, on the mask's form, device, dtype and length. All paths have the same value up to
+rounding.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+from diffusionlm.kernels.flex import flex_attend
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 SHORT_ROW = 512
 """Longest row, in tokens, that keeps its attention weights."""
@@ -66,7 +72,7 @@ def keeps_weights(q: torch.Tensor, k: torch.Tensor) -> bool:
 
 
 def attend(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, causal: bool = False
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | BlockMask | None, causal: bool = False
 ) -> torch.Tensor:
     """Return the (B, H, T, d) attention of queries over keys.
 
@@ -75,9 +81,11 @@ def attend(
         k: (B, H_kv, S, d) keys; H is a multiple of H_kv.
         v: (B, H_kv, S, d) values.
         mask: Broadcasts to (B, H, T, S). Bool, True where a query may see a key, or such a mask ``as_bias``; None =
-            everywhere (or causal).
+            everywhere (or causal). A block mask goes to FlexAttention.
         causal: Used only where ``mask`` is None: query i sees keys 0 … i.
     """
+    if mask is not None and not isinstance(mask, torch.Tensor):
+        return flex_attend(q, k, v, mask)
     if not keeps_weights(q, k):
         return torch.nn.functional.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=causal and mask is None, enable_gqa=q.shape[1] != k.shape[1]

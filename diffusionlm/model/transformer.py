@@ -9,18 +9,19 @@ feed-forward runs on those rows alone.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from diffusionlm.kernels.attention import as_bias
-from diffusionlm.model.attention import Attention, attention_mask
+from diffusionlm.model.attention import Attention
+from diffusionlm.model.cache import Exchange, KVCache, NewColumns
 from diffusionlm.model.feedforward import FeedForward
 from diffusionlm.model.linear import Linear
 from diffusionlm.model.norm import RMSNorm
 from diffusionlm.model.params import TransformerParams
+from diffusionlm.model.pattern import Form, attention_pattern, cached_mask, for_device
 from diffusionlm.model.rope import rope_tables
 from diffusionlm.model.time import Modulation, TimeEmbedding
 from diffusionlm.process.base import Tokens
@@ -28,6 +29,9 @@ from diffusionlm.process.head import Head
 from diffusionlm.process.layout import Layout
 from diffusionlm.process.vocabulary import Vocabulary
 from diffusionlm.rng import seed_torch
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 Role = Literal["hidden", "embedding", "head", "vector"]
 Rope = tuple[torch.Tensor, torch.Tensor]
@@ -51,15 +55,16 @@ class Block(nn.Module):
         h: torch.Tensor,
         condition: torch.Tensor | None,
         rope: Rope,
-        mask: torch.Tensor | None,
+        mask: torch.Tensor | BlockMask | None,
         causal: bool,
         rows: torch.Tensor | None,
+        exchange: Exchange | None = None,
     ) -> torch.Tensor:
         """Return (B, T, D), or (N, D) when ``rows`` (flat indices) asks for some positions only."""
         x = self.attention_norm(h)
         if self.attention_time is not None and condition is not None:
             x = self.attention_time(x, condition)
-        h = h + self._drop(self.attention(x, rope, mask, causal))
+        h = h + self._drop(self.attention(x, rope, mask, causal, exchange))
         if rows is not None:
             h = h.flatten(0, 1).index_select(0, rows)
             condition = None if condition is None else condition.flatten(0, 1).index_select(0, rows)
@@ -78,6 +83,7 @@ class Transformer(nn.Module):
     Attributes:
         compute_dtype: dtype of the residual stream and of every matmul; parameters stay in their own (float32).
         kind: Which predictive the logits are; decided by the objective that trains it, and kept in its checkpoint.
+        attention: How the attention pattern is evaluated; ``auto`` is the one rule, the others are for comparison.
         gradient_checkpointing: Recompute each block in the backward pass instead of keeping its activations.
     """
 
@@ -86,6 +92,7 @@ class Transformer(nn.Module):
         self.params, self.vocabulary = params, vocabulary
         self.compute_dtype: torch.dtype = torch.float32
         self.kind: Head = "posterior"
+        self.attention: Form = "auto"
         self.gradient_checkpointing = False
         self.embedding = nn.Parameter(torch.empty(vocabulary.rows, params.width))
         self.time = TimeEmbedding() if params.time_conditioning else None
@@ -104,6 +111,7 @@ class Transformer(nn.Module):
         t: torch.Tensor | None,
         layout: Layout,
         rows: torch.Tensor | None = None,
+        new: NewColumns | None = None,
     ) -> torch.Tensor:
         """Return the final normalised states that predict tokens.
 
@@ -112,6 +120,8 @@ class Transformer(nn.Module):
             t: (B, T) times; ignored (and may be None) unless the model is conditioned on time.
             layout: Segments, positions and direction of attention.
             rows: (N,) int64 flat indices into B·T of the positions to predict; None = all.
+            new: The T given columns are these of longer canvases, whose layout ``layout`` is; the other columns are
+                read from its cache.
 
         Returns:
             (N, D) or (B, T, D) in ``compute_dtype``. With ``shift`` = 1 the state for token i is read at i − 1.
@@ -119,26 +129,40 @@ class Transformer(nn.Module):
         is_ids = isinstance(x_t, torch.Tensor)
         h = nn.functional.embedding(x_t, self.embedding) if is_ids else x_t.embed(self.embedding)
         h = h.to(self.compute_dtype)
-        positions = layout.positions
-        if positions is None:
-            positions = torch.arange(h.shape[1], device=h.device)[None]
-        rope = rope_tables(positions, self.params.resolved_head_width, self.params.rope_theta, h.dtype)
-        causal = layout.causal or self.params.causal
-        mask = attention_mask(layout.with_causal(causal))
-        if mask is not None and mask.device.type == "cpu":
-            mask = as_bias(mask, h.dtype)
+        layout = layout.with_causal(layout.causal or self.params.causal)
+        rope, mask = self._pattern(h, layout, new)
         condition = self._condition(t, h.dtype)
         if rows is not None and self.params.shift:
             rows = rows - self.params.shift
         last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):
-            arguments = (h, condition, rope, mask, causal, rows if index == last else None)
+            exchange = None if new is None else new.layer(index)
+            arguments = (h, condition, rope, mask, layout.causal, rows if index == last else None, exchange)
             if self.gradient_checkpointing and self.training:
                 h = checkpoint(block, *arguments, use_reentrant=False)
             else:
                 h = block(*arguments)
         h = self.norm(h)
         return h.roll(self.params.shift, dims=1) if rows is None and self.params.shift else h
+
+    def _pattern(
+        self, h: torch.Tensor, layout: Layout, new: NewColumns | None
+    ) -> tuple[Rope, torch.Tensor | BlockMask | None]:
+        """Return the rotary tables of the columns, and what they see."""
+        if new is None:
+            positions = (
+                torch.arange(h.shape[1], device=h.device)[None] if layout.positions is None else layout.positions
+            )
+            mask = attention_pattern(layout, h, self.attention)
+        else:
+            positions = new.columns if layout.positions is None else layout.positions.gather(1, new.columns)
+            mask = for_device(cached_mask(layout, new.columns, new.readable()), h.dtype)
+        return rope_tables(positions, self.params.resolved_head_width, self.params.rope_theta, h.dtype), mask
+
+    def new_cache(self, batch: int, length: int) -> KVCache:
+        """Return an empty cache for ``batch`` canvases of ``length`` columns."""
+        shape = (batch, self.params.resolved_kv_heads, length, self.params.resolved_head_width)
+        return KVCache(len(self.blocks), shape, self.compute_dtype, self.embedding.device)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return (…, K) logits of (…, D) states, in the dtype of the states."""

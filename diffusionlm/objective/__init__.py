@@ -1,10 +1,12 @@
 """Training objectives. A new one is a file here and an import line below."""
 
+from diffusionlm.objective.ar import AR
 from diffusionlm.objective.base import Objective, ObjectiveParams
 from diffusionlm.objective.cart import CART
 from diffusionlm.objective.ce import CE
 from diffusionlm.objective.ce_all import CEAll
 from diffusionlm.objective.gkl import GKL
+from diffusionlm.objective.joint import Joint
 from diffusionlm.objective.llada import LLaDA
 from diffusionlm.objective.nelbo import NELBO
 from diffusionlm.process.head import Head
@@ -18,4 +20,16 @@ def network_head(params: ObjectiveParams) -> Head:
     return params.head or OBJECTIVES[params_name(type(params))].head
 
 
-__all__ = ["CART", "CE", "GKL", "NELBO", "OBJECTIVES", "CEAll", "LLaDA", "Objective", "network_head"]
+__all__ = [
+    "AR",
+    "CART",
+    "CE",
+    "GKL",
+    "NELBO",
+    "OBJECTIVES",
+    "CEAll",
+    "Joint",
+    "LLaDA",
+    "Objective",
+    "network_head",
+]

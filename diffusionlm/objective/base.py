@@ -61,12 +61,14 @@ class Objective(ABC):
             second: of a token that is known to be noise there is nothing to learn from the token itself.
         is_bound: Whether its value, in nats per token, bounds the negative log-likelihood.
         states: The kinds of noisy state that it can train on.
+        requires: The kind of process that it is for; a subclass of it fits too.
     """
 
     Params: ClassVar[type[Strict]]
     head: ClassVar[Head]
     is_bound: ClassVar[bool] = False
     states: ClassVar[frozenset[str]] = frozenset({"ids"})
+    requires: ClassVar[type[Process]] = Process
 
     def __init__(self, params: Any, process: Process) -> None:
         self.params, self.process = params, process
@@ -83,6 +85,11 @@ class Objective(ABC):
     def reports_bound(self) -> bool:
         """Whether the training loss as it is configured is the bound itself, in nats per token."""
         return self.is_bound and self.times.whole_range and self.params.masking.never
+
+    @property
+    def scale(self) -> float:
+        """What the weights of a token add up to on average: the loss of guessing is ``scale`` · ln K."""
+        return 1.0
 
     @classmethod
     def check(cls, process: type[Process]) -> None:
@@ -109,6 +116,8 @@ class Objective(ABC):
                 f"process {params_name(process.Params)!r} has no likelihood bound; "
                 f"objective {params_name(cls.Params)!r} needs one"
             )
+        if not issubclass(process, cls.requires):
+            return f"objective {params_name(cls.Params)!r} does not fit process {params_name(process.Params)!r}"
         return None
 
     @classmethod

@@ -18,7 +18,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -135,6 +135,32 @@ def predictive(joint: Joint, evidence: torch.Tensor, kind: Kind = "posterior", c
     return mass / total
 
 
+def known_states(x_t: torch.Tensor, layout: Any, mask_id: int) -> torch.Tensor:
+    """Return what each predicting column of a view may know of the sequence, (B, L, L) int64, m where nothing.
+
+    Args:
+        x_t: (B, S) tokens. Causal layouts hold the text shifted by one; with ``clean`` they hold [z ; x].
+        layout: ``causal``, ``blocks`` (B, S) and ``clean`` (B, S) are read from it; None = everything is seen.
+        mask_id: m.
+    """
+    x_t, size = x_t.cpu(), x_t.shape[1]
+    place = torch.arange(size)
+    if layout is None or not (layout.causal or layout.blocks is not None):
+        return x_t[:, None].expand(-1, size, -1)
+    if layout.causal:
+        assert layout.blocks is None, "no oracle for causal blocks"
+        text = torch.nn.functional.pad(x_t[:, 1:], (0, 1), value=mask_id)
+        return torch.where(place[None, :] < place[:, None], text[:, None], mask_id)
+    if layout.clean is None:
+        seen = layout.blocks[:, None, :] <= layout.blocks[:, :, None]
+        return torch.where(seen, x_t[:, None], mask_id)
+    half = size // 2
+    assert bool((~layout.clean[:, :half]).all() & layout.clean[:, half:].all()), "not [z ; x]"
+    z, x, block = x_t[:, None, :half], x_t[:, None, half:], layout.blocks[:, :half]
+    key, query = block[:, None, :], block[:, :, None]
+    return torch.where(key == query, z, torch.where(key < query, x, mask_id))
+
+
 class OraclePredictor:
     """A head that knows the joint: ``predict(z, t, rows) -> logits``, with ``kind``.
 
@@ -164,6 +190,13 @@ class OraclePredictor:
         place = (self.joint.vocabulary + 1) ** torch.arange(self.joint.length - 1, -1, -1)
         return self._mask_table[(z * place).sum(-1)]
 
+    def of_view(self, x_t: torch.Tensor, layout: Any) -> torch.Tensor:
+        """Return the predictive of every position from what its column of a view may know, (B, L, K) float64."""
+        assert self._evidence is None, "views of other noise than masks show the state alone"
+        known = known_states(x_t, layout, self.joint.mask_id)
+        place = (self.joint.vocabulary + 1) ** torch.arange(self.joint.length - 1, -1, -1)
+        return self._mask_table[(known * place).sum(-1), torch.arange(self.joint.length)]
+
     def predict(self, z: torch.Tensor, t: torch.Tensor | None, rows: torch.Tensor | None = None) -> torch.Tensor:
         """Return ln p at the flat indices ``rows`` of the B·L positions, (N, K) float64 (all of them if ``None``)."""
         self.calls += 1
@@ -174,7 +207,8 @@ class OraclePredictor:
 class OracleModel:
     """The oracle in the shape of the Transformer: hidden states are log-probabilities and ``logits`` returns them.
 
-    It has no parameters, and reads only the states and times, never the layout (one whole sequence per row).
+    It has no parameters. Of the layout it reads who sees what: a column of a causal or block view is predicted from
+    what it may know (one whole sequence per row).
     """
 
     shift = 0
@@ -185,12 +219,17 @@ class OracleModel:
         self.training = False
 
     def __call__(
-        self, x_t: torch.Tensor, t: torch.Tensor | None, layout: object, rows: torch.Tensor | None = None
+        self, x_t: torch.Tensor, t: torch.Tensor | None, layout: Any, rows: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return "hidden" (N, K), or (B, L, K) without ``rows``."""
-        del layout
-        hidden = self.predictor.predict(x_t, t, rows)
-        return hidden if rows is not None else hidden.reshape(*x_t.shape, -1)
+        if layout is None or not (layout.causal or layout.blocks is not None):
+            hidden = self.predictor.predict(x_t, t, rows)
+            return hidden if rows is not None else hidden.reshape(*x_t.shape, -1)
+        seen = self.predictor.of_view(x_t, layout).log()
+        if rows is None:
+            return seen
+        width, length = x_t.shape[1], seen.shape[1]
+        return seen.flatten(0, 1)[rows // width * length + rows % width]
 
     @property
     def head_weight(self) -> torch.Tensor:

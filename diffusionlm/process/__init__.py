@@ -1,6 +1,8 @@
 """Noising processes, from noise (t = 0) to data (t = 1). A new one is a file here and an import line below."""
 
+from diffusionlm.process.ar import ArProcess
 from diffusionlm.process.base import Corrupted, Process
+from diffusionlm.process.block import BlockProcess
 from diffusionlm.process.discrete import DiscreteProcess
 from diffusionlm.process.gidd import GIDDProcess
 from diffusionlm.process.head import Head
@@ -21,6 +23,8 @@ PROCESSES: Registry[Process] = Registry("process", Process, globals())
 __all__ = [
     "PROCESSES",
     "SCHEDULES",
+    "ArProcess",
+    "BlockProcess",
     "Corrupted",
     "DiscreteProcess",
     "GIDDProcess",

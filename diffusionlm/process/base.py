@@ -101,6 +101,8 @@ class Process(ABC):
         bound_form: The bound of a position is ``weight`` times its cross-entropy ("ce"), or times the divergence of
             two marginals, which needs the head's whole distribution ("dense").
         state: Whether a noisy state is token ids or a point of the simplex.
+        random: Whether a corrupted state depends on its time and on random numbers. Where it does not, one evaluation
+            gives the bound exactly.
         objective, sampler: Registry names of what a configuration uses where it names none.
         time_conditioning: Whether a network is told t where a configuration does not say. Where noise is not visible as
             such, t says how much of what stands there to trust; masks show it by their number.
@@ -110,6 +112,7 @@ class Process(ABC):
     bound: ClassVar[Bound]
     bound_form: ClassVar[BoundForm] = "dense"
     state: ClassVar[State]
+    random: ClassVar[bool] = True
     objective: ClassVar[str]
     sampler: ClassVar[str]
     time_conditioning: ClassVar[bool] = True
@@ -180,6 +183,25 @@ class Process(ABC):
 
         What the exact oracles (``flowlm selftest``) need of a process whose noise acts on each position alone; K is
         small there.
+        """
+        del z, t
+        return None
+
+    def canvas_view(self, z: Tokens, t: torch.Tensor, layout: Layout) -> View:
+        """Return what the network is shown of canvases in sampling; its T columns predict the T positions.
+
+        Args:
+            z: (B, T) int64 canvases, or states on the simplex.
+            t: (B, T) float64 times.
+            layout: Segments and positions of the canvases; positions None = 0 … T − 1.
+        """
+        return View(z, t, layout)
+
+    def settled(self, z: torch.Tensor, t: torch.Tensor) -> torch.Tensor | None:
+        """Return (B, T) bool, the columns of ``canvas_view`` whose states nothing can change any more.
+
+        Their keys and values may be kept. None, the default: every state depends on the whole canvas, and there is
+        nothing to keep. A process that answers has a view in which columns see only their own and earlier ones.
         """
         del z, t
         return None

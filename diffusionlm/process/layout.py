@@ -6,7 +6,7 @@ it into attention. It lives below all three.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from diffusionlm.lazy import torch
 
@@ -35,6 +35,21 @@ class Layout:
     def with_causal(self, causal: bool) -> Layout:
         """Return the same arrangement with another direction of attention."""
         return replace(self, causal=causal)
+
+    def with_blocks(self, blocks: torch.Tensor) -> Layout:
+        """Return the same arrangement with blocks (B, S), every position seeing its own and earlier ones."""
+        return replace(self, blocks=blocks, clean=None)
+
+    def positions_of(self, like: torch.Tensor) -> torch.Tensor:
+        """Return the positions, (B, S) int64; ``like`` (B, S) says the shape and device where they are implicit."""
+        if self.positions is not None:
+            return self.positions
+        return torch.arange(like.shape[1], device=like.device).expand(like.shape)
+
+    def rows(self, index: torch.Tensor) -> Layout:
+        """Return the arrangement of some rows of the batch, (N,) int64."""
+        parts = {f.name: vars(self)[f.name] for f in fields(self) if f.name != "causal"}
+        return Layout(**{k: None if v is None else v[index] for k, v in parts.items()}, causal=self.causal)
 
 
 def time_groups(segments: torch.Tensor, blocks: torch.Tensor | None) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from diffusionlm.registry import Registry
 from diffusionlm.sampling.ancestral import Ancestral
 from diffusionlm.sampling.any_position import AnyPosition
+from diffusionlm.sampling.ar import LeftToRight
 from diffusionlm.sampling.base import Plan, Predictor, Sampler, State, Step, TraceStep
 from diffusionlm.sampling.confidence import Confidence
 from diffusionlm.sampling.entropy_bound import EntropyBound
@@ -26,6 +27,7 @@ __all__ = [
     "Factor",
     "Filters",
     "FirstHitting",
+    "LeftToRight",
     "Plan",
     "PlugIn",
     "Predictor",

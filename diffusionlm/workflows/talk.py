@@ -47,9 +47,10 @@ def score_words(report: LikelihoodReport | None, baselines: BaselineReport | Non
     """Return what a finished run says of itself: its size, the held-out score and the baselines."""
     lines = [f"\n{progress.step} steps, {progress.tokens / 1e6:.2f} M tokens in {progress.seconds / 60:.1f} minutes"]
     if report is not None and baselines is not None:
+        kind = "exact" if report.bound == "exact" else "an upper bound"
         lines.append(
             f"held out: {with_error(report.bits_per_byte, report.bits_per_byte_error, 3)} bits per byte "
-            f"(an upper bound; {report.documents} documents, {report.tokens} tokens)"
+            f"({kind}; {report.documents} documents, {report.tokens} tokens)"
         )
         for name, bits in baseline_rows(baselines):
             gain = 100.0 * (report.bits_per_byte / bits - 1.0)

@@ -125,7 +125,7 @@ class TestEveryProcess:
 
     def test_steps_bring_new_noise(self, process: Process) -> None:
         states = {tuple(corrupt(process, ALONE, TIMES, step).x_t.flatten().tolist()) for step in range(10)}
-        assert len(states) == 10
+        assert len(states) == (10 if process.random else 1)
 
     def test_the_start_state_knows_nothing_of_the_text(self, process: Process) -> None:
         other = torch.where(PACKED.editable, (PACKED.x_1 + 3) % K, PACKED.x_1)

@@ -95,6 +95,7 @@ def test_the_reading_names_the_unit_of_the_error(unit, words):
     assert "upper bound" in sentence
     assert "loose" not in sentence
     assert "not comparable with a tight bound" in reading(replace(REPORT, bound="loose"))
+    assert "The negative log-likelihood itself" in reading(replace(REPORT, bound="exact"))
 
 
 def test_small_forms():

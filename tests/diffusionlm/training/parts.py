@@ -12,7 +12,8 @@ from diffusionlm.model.transformer import Transformer
 from diffusionlm.objective import OBJECTIVES
 from diffusionlm.optim import EMA, EMAParams, build_optimizer
 from diffusionlm.optim.adamw import AdamWParams
-from diffusionlm.process import MaskProcess
+from diffusionlm.process import ArProcess, MaskProcess
+from diffusionlm.process.ar import ArParams
 from diffusionlm.process.mask import MaskParams
 from diffusionlm.runlog import RunLog, RunLogParams, open_run_log
 from diffusionlm.training.step import TrainStep
@@ -33,7 +34,8 @@ def make_step(
     """Return one optimizer step over a small float64 network."""
     model = (network().train() if model is None else model).to(device)
     parameters = dict(model.named_parameters())
-    process = MaskProcess(MaskParams(), VOCABULARY)
+    mask = issubclass(MaskProcess, OBJECTIVES[objective].requires)
+    process = MaskProcess(MaskParams(), VOCABULARY) if mask else ArProcess(ArParams(), VOCABULARY)
     return TrainStep(
         model,
         parameters,

@@ -50,7 +50,7 @@ def test_learnt_and_said_again(shift):
     losses = [float(step([batch], number, 1.0 - number / STEPS).loss) for number in range(STEPS)]
     assert max(losses[-10:]) < 0.2, losses[-10:]
     model.eval()
-    for sampler in SAMPLERS:
+    for sampler in (name for name in SAMPLERS if issubclass(MaskProcess, SAMPLERS[name].requires)):
         for steps in (6, 64):
             how = GenerationParams.model_validate({"sampler": {"name": sampler}, "steps": steps, "temperature": 0.0})
             [made] = generate(model, TOKENIZER, process, [TEXT[:1]], how)
