@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from diffusionlm.generation.blocks import Blocks
 from diffusionlm.generation.canvas import Canvas
 from diffusionlm.lazy import torch
-from diffusionlm.process.discrete import DiscreteProcess
 from diffusionlm.rng import Draws
 from diffusionlm.sampling import Predictor, Sampler, State, TraceStep
 from diffusionlm.sampling.predictor import ConvertedPredictor
@@ -89,7 +88,7 @@ def sample(
         PairingError: The sampler cannot use this kind of head.
     """
     process, wanted = sampler.process, sampler.wanted_head(predictor.kind)
-    if wanted != predictor.kind and isinstance(process, DiscreteProcess):
+    if wanted != predictor.kind:
         predictor = ConvertedPredictor(predictor, process, wanted)
     blocks = Blocks.of(canvas.editable, block_length, steps)
     z = process.source(canvas.ids, canvas.editable, _draws(canvas, seed, 0))

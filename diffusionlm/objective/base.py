@@ -18,7 +18,7 @@ from diffusionlm.objective.bound import Scored
 from diffusionlm.objective.rows import Loss, Rows, cross_entropy
 from diffusionlm.params import Strict
 from diffusionlm.process.base import Corrupted, Process, View
-from diffusionlm.process.head import Head, convert_head
+from diffusionlm.process.head import Head, add_evidence, convert_head
 from diffusionlm.process.times import TimesParams
 from diffusionlm.registry import params_name
 from diffusionlm.rng import Draws
@@ -67,11 +67,16 @@ class Objective(ABC):
     def __init__(self, params: Any, process: Process) -> None:
         self.params, self.process = params, process
         self.check(type(process))
+        if self.network_head != self.head and not process.has_evidence:
+            raise PairingError(
+                f"objective.head = {self.network_head!r} cannot be converted: process "
+                f"{params_name(type(process.params))!r} does not know q_t(z | x); leave objective.head unset"
+            )
 
     @property
     def network_head(self) -> Head:
         """What the network that is trained predicts."""
-        return self.params.head or self.head
+        return self.params.head or self.process.network_head or self.head
 
     @classmethod
     def check(cls, process: type[Process]) -> None:
@@ -119,8 +124,11 @@ class Objective(ABC):
             return loss
 
         def converted(logits: torch.Tensor, rows: Rows) -> torch.Tensor:
-            assert rows.noise is not None, "only the head of a discrete process is converted"
-            turned = convert_head(logits, rows.z, rows.noise, vocabulary, have, want)
+            if rows.state is not None:
+                turned = add_evidence(logits, rows.state.evidence(rows.index, logits.dtype), have, want)
+            else:
+                assert rows.noise is not None, "a discrete process knows its noise"
+                turned = convert_head(logits, rows.z, rows.noise, vocabulary, have, want)
             return cross_entropy(turned, rows) if loss is None else loss(turned, rows)
 
         return converted

@@ -26,6 +26,7 @@ class CE(Objective):
 
     Params = CEParams
     head = "posterior"
+    states = frozenset({"ids", "simplex"})
 
     def scored(self, corrupted: Corrupted) -> torch.Tensor:
         return corrupted.noised

@@ -7,11 +7,13 @@ bound, states that are ids) is declared on its class, and wrong pairs are refuse
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from diffusionlm.lazy import torch
 from diffusionlm.params import Strict
+from diffusionlm.process.head import Head
 from diffusionlm.process.layout import Layout
 from diffusionlm.process.noise import Noise
 from diffusionlm.process.schedules import Schedule
@@ -34,6 +36,10 @@ class Embeddable(Protocol):
 
     def embed(self, table: torch.Tensor) -> torch.Tensor:
         """Return (B, T, D) input states for an embedding table (rows, D), differentiable in the table."""
+        ...
+
+    def evidence(self, rows: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Return (N, K): ln q_t(x_t | x = k) up to a constant per row, at flat indices ``rows`` (N,) into B·T."""
         ...
 
 
@@ -96,14 +102,20 @@ class Process(ABC):
         bound_form: The bound of a position is ``weight`` times its cross-entropy ("ce"), or times the divergence of
             two marginals, which needs the head's whole distribution ("dense").
         state: Whether a noisy state is token ids or a point of the simplex.
+        has_evidence: Whether q_t(z | x) is known, so that a posterior and a leave-one-out head convert into each other.
+        network_head: What a network predicts where its objective does not say; None = what minimises the objective.
         objective, sampler: Registry names of what a configuration uses where it names none.
+        objective_defaults: Keys of that objective, where a configuration does not set them.
     """
 
     Params: ClassVar[type[Strict]]
     bound: ClassVar[Bound]
     bound_form: ClassVar[BoundForm] = "dense"
     state: ClassVar[State]
+    has_evidence: ClassVar[bool] = True
+    network_head: ClassVar[Head | None] = None
     objective: ClassVar[str]
+    objective_defaults: ClassVar[Mapping[str, Any]] = {}
     sampler: ClassVar[str]
 
     def __init__(self, params: Any, vocabulary: Vocabulary) -> None:

@@ -39,3 +39,16 @@ def convert_head(
     column = torch.where(is_token, z, 0)[:, None]
     signed = shift if want == "posterior" else -shift
     return logits.scatter_add(1, column, signed[:, None])
+
+
+def add_evidence(logits: torch.Tensor, evidence: torch.Tensor, have: Head, want: Head) -> torch.Tensor:
+    """Return logits of the head that is wanted where z is not a token: Bayes' rule with q_t(z_i | x) of every x.
+
+    Args:
+        logits: (N, K), any floating type.
+        evidence: (N, K) ln q_t(z_i | x) up to a constant per row.
+        have, want: Which head the logits are, and which is wanted.
+    """
+    if have == want:
+        return logits
+    return logits + evidence if want == "posterior" else logits - evidence

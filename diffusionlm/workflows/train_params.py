@@ -149,7 +149,11 @@ def name_methods(tables: dict[str, Any]) -> dict[str, Any]:
     objective, generation = tables.get("objective", {}), tables.get("generation", {})
     named = dict(tables)
     if isinstance(objective, dict):
-        named["objective"] = {"name": kind.objective, **objective}
+        belongs = {"name": kind.objective, **kind.objective_defaults}
+        named["objective"] = {
+            **(belongs if objective.get("name", kind.objective) == kind.objective else {}),
+            **objective,
+        }
     if isinstance(generation, dict):
         sampler = generation.get("sampler", {})
         if isinstance(sampler, dict):
