@@ -1,6 +1,7 @@
 """Evaluation: the likelihood bound with its standard error, the baselines beside it, and the report of both."""
 
 from diffusionlm.evaluation.baselines import BaselineReport, ByteCounts, count_bytes, count_tokens, score_baselines
+from diffusionlm.evaluation.ce_curve import CECurve, ce_curve
 from diffusionlm.evaluation.likelihood import likelihood, score_windows
 from diffusionlm.evaluation.report import baseline_rows, reading, to_json, to_table, with_error
 from diffusionlm.evaluation.summary import Estimator, LikelihoodReport, WindowScores, summarise
@@ -8,10 +9,12 @@ from diffusionlm.evaluation.summary import Estimator, LikelihoodReport, WindowSc
 __all__ = [
     "BaselineReport",
     "ByteCounts",
+    "CECurve",
     "Estimator",
     "LikelihoodReport",
     "WindowScores",
     "baseline_rows",
+    "ce_curve",
     "count_bytes",
     "count_tokens",
     "likelihood",

@@ -38,8 +38,7 @@ class Rows:
     @classmethod
     def of(cls, corrupted: Corrupted, x_1: torch.Tensor, index: torch.Tensor) -> Rows:
         """Gather the rows at flat indices (N,)."""
-        state = None if isinstance(corrupted.x_t, torch.Tensor) else corrupted.x_t
-        z = x_1 if state is not None else corrupted.x_t
+        z, state = (corrupted.x_t, None) if isinstance(corrupted.x_t, torch.Tensor) else (x_1, corrupted.x_t)
         noise = None if corrupted.noise is None else corrupted.noise.rows(index)
         return cls(x_1.flatten()[index], z.flatten()[index], corrupted.t.flatten()[index], noise, index, state)
 

@@ -106,6 +106,7 @@ class SimplexSampler(Sampler):
 
     def _flow(self, points: torch.Tensor, logits: torch.Tensor, t: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         """Return points (n, C) moved from levels t to u along the flow of the filtered distribution."""
+        assert isinstance(self.process, FlowProcess), "only a flow moves"
         return self.process.advance(points, distribution(logits, self.filters), t, u)
 
     @abstractmethod

@@ -4,8 +4,8 @@ The logit path at flow time τ with smoothing β is the race r_j = E_j·s^{[j = 
 
     ln s = τL/(1 − τ),   L = ln(V/β − V + 1)
 
-so that τ and β act through ln s alone. The best guess of a token from its own race, under a uniform prior, is right with
-probability
+so that τ and β act through ln s alone. The best guess of a token from its own race, under a uniform prior, is right
+with probability
 
     accuracy(s) = Γ(1 + 1/s)·Γ(V)/Γ(V + 1/s)          (1/V at s = 1;   ≈ V^{−1/s} Γ(1 + 1/s))
 
@@ -20,6 +20,8 @@ import math
 from diffusionlm.lazy import torch
 
 BISECTIONS = 44
+KNOTS = 4096
+"""Points of the tabulated clock, evenly spaced in ln s; a straight line runs between two of them."""
 
 
 def gain(size: int, beta: float) -> float:
@@ -63,7 +65,9 @@ class RaceClock:
     def __init__(self, size: int, beta: float, max_t: float, even: str) -> None:
         self.size, self.gain, self.max_t, self.even = size, gain(size, beta), max_t, even
         last = torch.tensor(self.gain * max_t / (1.0 - max_t), dtype=torch.float64)
-        self.best = float(accuracy(last, size))
+        self._log_s = torch.linspace(0.0, float(last), KNOTS, dtype=torch.float64)
+        reached = accuracy(self._log_s, size)
+        self._share = (reached - reached[0]) / (reached[-1] - reached[0])
 
     def flow_time(self, t: torch.Tensor) -> torch.Tensor:
         """Return τ, float64."""
@@ -75,4 +79,8 @@ class RaceClock:
         if self.even == "t":
             flow = self.max_t * t
             return flow * self.gain / (1.0 - flow)
-        return log_s_of_accuracy(1.0 / self.size + t * (self.best - 1.0 / self.size), self.size)
+        log_s, share = self._log_s.to(t.device), self._share.to(t.device)
+        right = torch.searchsorted(share, t.contiguous()).clamp(1, KNOTS - 1)
+        low, high = share[right - 1], share[right]
+        part = (t - low) / (high - low)
+        return log_s[right - 1] + part * (log_s[right] - log_s[right - 1])

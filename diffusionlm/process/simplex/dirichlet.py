@@ -3,8 +3,8 @@
     x_α ~ Dirichlet(1 + (α − 1)·e_i),   α = 1 + (α_max − 1)·t
 
 so that ln q(x | i) = (α − 1)·ln x_i + const. The conditional field that carries these laws along is
-u(x | i) = c(x_i, α)(e_i − x), and the field of a posterior is p⊙c − x⟨p, c⟩, O(V) (``beta_velocity.py``). A step holds p
-and c fixed and solves it exactly, x ← e^{−CΔα}·x + (1 − e^{−CΔα})·p⊙c/C with C = ⟨p, c⟩, which stays on the simplex.
+u(x | i) = c(x_i, α)(e_i − x), and the field of a posterior is p⊙c − x⟨p, c⟩, O(V) (``beta_velocity.py``). A step holds
+p and c fixed and solves it exactly, x ← e^{−CΔα}·x + (1 − e^{−CΔα})·p⊙c/C with C = ⟨p, c⟩, which stays on the simplex.
 K = V always; for small vocabularies. The network is shown the posterior under a uniform prior, Σ_j p_j W_j,
 p ∝ x^{α−1}. Stärk et al. 2024, https://arxiv.org/abs/2402.05841. docs/MATH.md §3.
 """

@@ -2,8 +2,8 @@
 
     l_τ = (1 − τ)·ln x_0 + τ·ln x_1^β,   x_0 ~ Dirichlet(1),   x_1^β = (1 − β)·δ + β/V,   x_τ = softmax(l_τ)
 
-Raised to 1/(1 − τ) and freed of its normaliser the state is r_j = E_j·s^{[j = clean]} with E_j ~ Exp(1): a race in which
-the clean entry is faster by s. The coordinates here are r, and in them
+Raised to 1/(1 − τ) and freed of its normaliser the state is r_j = E_j·s^{[j = clean]} with E_j ~ Exp(1): a race in
+which the clean entry is faster by s. The coordinates here are r, and in them
 
 - the deterministic step is exact for a constant posterior p:  ln r ← ln r + (ln s_u − ln s_t)·p,
 - the evidence of a token is −V·ln(1 − u_i(1 − 1/s)),  u = r/Σr.

@@ -3,12 +3,12 @@
     q = √x,   q_0 = √Dirichlet(1),   dq/dτ = q_1 − q⟨q, q_1⟩,
     q(τ) = [(1 + ρ)q_1 + 2e^{−τ}(q_0 − ρq_1) − (1 − ρ)e^{−2τ}q_1] / [1 + ρ + (1 − ρ)e^{−2τ}],   ρ = ⟨q_0, q_1⟩
 
-The drift is linear in q_1, so the flow of the posterior replaces q_1 by p; a step is the same formula towards p/|p| over
-|p|·Δτ and is exact for a constant p. The network is shown Σ_j q_j W_j, in training and in sampling.
+The drift is linear in q_1, so the flow of the posterior replaces q_1 by p; a step is the same formula towards p/|p|
+over |p|·Δτ and is exact for a constant p. The network is shown Σ_j q_j W_j, in training and in sampling.
 
-After τ the clean entry has x_i ≥ h = tanh²τ, and an entry below h cannot be the clean one. The expected number of rivals
-above it, (V − 1)(1 − h)^{V − 1}, falls from V − 1 to 1 − accuracy evenly in its logarithm over the clock, which spreads
-the narrow stretch of τ where a token is decided. KL-Flow, https://arxiv.org/abs/2411.16821; Davis et al. 2024
+After τ the clean entry has x_i ≥ h = tanh²τ, and an entry below h cannot be the clean one. The expected number of
+rivals above it, (V − 1)(1 − h)^{V − 1}, falls from V − 1 to 1 − accuracy evenly in its logarithm over the clock, which
+spreads the narrow stretch of τ where a token is decided. KL-Flow, https://arxiv.org/abs/2411.16821; Davis et al. 2024
 (Fisher-Flow), https://arxiv.org/abs/2405.14664. docs/MATH.md §3.
 """
 
