@@ -1,6 +1,7 @@
 """Evaluation: the likelihood bound with its standard error, the baselines beside it, and the report of both."""
 
 from diffusionlm.evaluation.baselines import BaselineReport, ByteCounts, count_bytes, count_tokens, score_baselines
+from diffusionlm.evaluation.ce_curve import CECurve, ce_curve
 from diffusionlm.evaluation.diversity import Diversity, diversity
 from diffusionlm.evaluation.judge import ByteJudge, judged_bits_per_byte
 from diffusionlm.evaluation.likelihood import likelihood, score_windows
@@ -11,12 +12,14 @@ from diffusionlm.evaluation.summary import Estimator, LikelihoodReport, WindowSc
 __all__ = [
     "BaselineReport",
     "ByteCounts",
+    "CECurve",
     "ByteJudge",
     "Diversity",
     "Estimator",
     "LikelihoodReport",
     "WindowScores",
     "baseline_rows",
+    "ce_curve",
     "count_bytes",
     "count_tokens",
     "diversity",

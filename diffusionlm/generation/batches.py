@@ -16,6 +16,7 @@ from diffusionlm.generation.self_correction import self_correct, unsettled
 from diffusionlm.generation.trace import Trace, traces_of
 from diffusionlm.process import Process
 from diffusionlm.sampling import Predictor, Sampler
+from diffusionlm.sampling.predictor import build_predictor
 
 if TYPE_CHECKING:
     from diffusionlm.model.transformer import Transformer

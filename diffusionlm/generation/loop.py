@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from diffusionlm.generation.blocks import Blocks
 from diffusionlm.generation.canvas import Canvas
 from diffusionlm.lazy import torch
-from diffusionlm.process.discrete import DiscreteProcess
 from diffusionlm.rng import Draws
 from diffusionlm.sampling import Predictor, Sampler, State, TraceStep
 from diffusionlm.sampling.guidance import GuidedPredictor
@@ -141,7 +140,7 @@ def _head(
     if guidance > 0.0:
         predictor = guided = GuidedPredictor(predictor, sampler.process, canvas.given, guidance)
         passes = guided.passes
-    if wanted != predictor.kind and isinstance(sampler.process, DiscreteProcess):
+    if wanted != predictor.kind:
         predictor = ConvertedPredictor(predictor, sampler.process, wanted)
     return predictor, passes
 

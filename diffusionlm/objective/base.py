@@ -19,7 +19,7 @@ from diffusionlm.objective.masking import MaskingParams
 from diffusionlm.objective.rows import Loss, Rows, cross_entropy
 from diffusionlm.params import Strict
 from diffusionlm.process.base import Bound, Corrupted, Process, View
-from diffusionlm.process.head import Head, convert_head
+from diffusionlm.process.head import Head, add_dense_evidence, convert_head
 from diffusionlm.process.times import TimesParams
 from diffusionlm.registry import params_name
 from diffusionlm.rng import Draws
@@ -65,21 +65,33 @@ class Objective(ABC):
     """
 
     Params: ClassVar[type[Strict]]
-    head: ClassVar[Head]
+    head: Head
     is_bound: ClassVar[bool] = False
     states: ClassVar[frozenset[str]] = frozenset({"ids"})
     requires: ClassVar[type[Process]] = Process
 
     def __init__(self, params: Any, process: Process) -> None:
         self.params, self.process = params, process
+        self.head = self.minimiser(type(process))
         self.times: TimesParams = params.times  # a search may replace them on the way
         self.check(type(process))
         self.check_params(params, process.params)
+        if self.network_head != self.head and not process.has_evidence:
+            raise PairingError(
+                f"objective.head = {self.network_head!r} cannot be converted: process "
+                f"{params_name(type(process.params))!r} does not know q_t(z | x); leave objective.head unset"
+            )
+
+    @classmethod
+    def minimiser(cls, process: type[Process]) -> Head:
+        """Return the predictive that minimises it over a kind of process: ``head``, unless overridden."""
+        del process
+        return cls.head
 
     @property
     def network_head(self) -> Head:
         """What the network that is trained predicts."""
-        return self.params.head or self.head
+        return self.params.head or self.process.network_head or self.head
 
     @property
     def reports_bound(self) -> bool:
@@ -168,8 +180,11 @@ class Objective(ABC):
             return loss
 
         def converted(logits: torch.Tensor, rows: Rows) -> torch.Tensor:
-            assert rows.noise is not None, "only the head of a discrete process is converted"
-            turned = convert_head(logits, rows.z, rows.noise, vocabulary, have, want)
+            if rows.state is not None:
+                turned = add_dense_evidence(logits, rows.state.evidence(rows.index, logits.dtype), have, want)
+            else:
+                assert rows.noise is not None, "a discrete process knows its noise"
+                turned = convert_head(logits, rows.z, rows.noise, vocabulary, have, want)
             return cross_entropy(turned, rows) if loss is None else loss(turned, rows)
 
         return converted

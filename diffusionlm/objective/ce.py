@@ -26,6 +26,7 @@ class CE(OfNoised):
     """Mean cross-entropy of the noised tokens. https://arxiv.org/abs/2202.04200"""
 
     Params = CEParams
+    states = frozenset({"ids", "simplex"})
 
     def weight(self, corrupted: Corrupted) -> torch.Tensor:
         return corrupted.noised.double()

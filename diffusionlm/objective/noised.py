@@ -12,7 +12,7 @@ from __future__ import annotations
 from diffusionlm.lazy import torch
 from diffusionlm.objective.base import Objective
 from diffusionlm.objective.rows import Loss, Rows, cross_entropy
-from diffusionlm.process.base import Corrupted
+from diffusionlm.process.base import Corrupted, Process
 from diffusionlm.process.discrete import DiscreteProcess
 from diffusionlm.process.head import Head, add_evidence
 
@@ -21,6 +21,11 @@ class OfNoised(Objective):
     """A cross-entropy of the noised tokens."""
 
     head: Head = "leave_one_out"
+
+    @classmethod
+    def minimiser(cls, process: type[Process]) -> Head:
+        # A state on the simplex is never a resampled token: it always says something of its own about x.
+        return "posterior" if process.state == "simplex" else cls.head
 
     def scored(self, corrupted: Corrupted) -> torch.Tensor:
         return corrupted.noised

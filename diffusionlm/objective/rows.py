@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from diffusionlm.lazy import torch
-from diffusionlm.process.base import Corrupted
+from diffusionlm.process.base import Corrupted, Embeddable
 from diffusionlm.process.noise import Noise
 
 
@@ -20,6 +20,7 @@ class Rows:
         t: float64 times.
         noise: ν_t there; None where the process is not discrete.
         index: int64 flat indices into B·T.
+        state: The whole batch's state on the simplex, of which ``index`` names the rows; None where the state is ids.
     """
 
     x: torch.Tensor
@@ -27,18 +28,19 @@ class Rows:
     t: torch.Tensor
     noise: Noise | None
     index: torch.Tensor
+    state: Embeddable | None = None
 
     def part(self, chunk: slice) -> Rows:
         """Return a slice of the rows."""
         noise = None if self.noise is None else self.noise.rows(chunk)
-        return Rows(self.x[chunk], self.z[chunk], self.t[chunk], noise, self.index[chunk])
+        return Rows(self.x[chunk], self.z[chunk], self.t[chunk], noise, self.index[chunk], self.state)
 
     @classmethod
     def of(cls, corrupted: Corrupted, x_1: torch.Tensor, index: torch.Tensor) -> Rows:
         """Gather the rows at flat indices (N,)."""
-        z = corrupted.x_t if isinstance(corrupted.x_t, torch.Tensor) else x_1
+        z, state = (corrupted.x_t, None) if isinstance(corrupted.x_t, torch.Tensor) else (x_1, corrupted.x_t)
         noise = None if corrupted.noise is None else corrupted.noise.rows(index)
-        return cls(x_1.flatten()[index], z.flatten()[index], corrupted.t.flatten()[index], noise, index)
+        return cls(x_1.flatten()[index], z.flatten()[index], corrupted.t.flatten()[index], noise, index, state)
 
 
 class Loss(Protocol):

@@ -13,6 +13,14 @@ from diffusionlm.process.mixture import MixtureProcess
 from diffusionlm.process.mixture_path import MixturePath
 from diffusionlm.process.noise import Noise
 from diffusionlm.process.registries import SCHEDULES
+from diffusionlm.process.simplex.base import FlowProcess, SimplexProcess
+from diffusionlm.process.simplex.dirichlet import DirichletProcess
+from diffusionlm.process.simplex.logit import LogitProcess
+from diffusionlm.process.simplex.logit_entropy import LogitEntropyProcess
+from diffusionlm.process.simplex.logit_mask import LogitMaskProcess
+from diffusionlm.process.simplex.logit_updated import LogitUpdatedProcess
+from diffusionlm.process.simplex.one_shot import OneShotProcess
+from diffusionlm.process.simplex.sphere import SphereProcess
 from diffusionlm.process.times import TimesParams, draw_times
 from diffusionlm.process.uniform import UniformProcess
 from diffusionlm.process.vocabulary import Vocabulary
@@ -26,16 +34,25 @@ __all__ = [
     "ArProcess",
     "BlockProcess",
     "Corrupted",
+    "DirichletProcess",
     "DiscreteProcess",
+    "FlowProcess",
     "GIDDProcess",
     "Head",
     "KeepProcess",
     "Layout",
+    "LogitEntropyProcess",
+    "LogitMaskProcess",
+    "LogitProcess",
+    "LogitUpdatedProcess",
     "MaskProcess",
     "MixturePath",
     "MixtureProcess",
     "Noise",
+    "OneShotProcess",
     "Process",
+    "SimplexProcess",
+    "SphereProcess",
     "TimesParams",
     "UniformProcess",
     "Vocabulary",

@@ -7,11 +7,13 @@ bound, states that are ids) is declared on its class, and wrong pairs are refuse
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from diffusionlm.lazy import torch
 from diffusionlm.params import Strict
+from diffusionlm.process.head import Head
 from diffusionlm.process.layout import Layout
 from diffusionlm.process.noise import Noise
 from diffusionlm.process.schedules import Schedule
@@ -34,6 +36,10 @@ class Embeddable(Protocol):
 
     def embed(self, table: torch.Tensor) -> torch.Tensor:
         """Return (B, T, D) input states for an embedding table (rows, D), differentiable in the table."""
+        ...
+
+    def evidence(self, rows: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Return (N, K): ln q_t(x_t | x = k) up to a constant per row, at flat indices ``rows`` (N,) into B·T."""
         ...
 
 
@@ -103,7 +109,10 @@ class Process(ABC):
         state: Whether a noisy state is token ids or a point of the simplex.
         random: Whether a corrupted state depends on its time and on random numbers. Where it does not, one evaluation
             gives the bound exactly.
+        has_evidence: Whether q_t(z | x) is known, so that a posterior and a leave-one-out head convert into each other.
+        network_head: What a network predicts where its objective does not say; None = what minimises the objective.
         objective, sampler: Registry names of what a configuration uses where it names none.
+        objective_defaults: Keys of that objective, where a configuration does not set them.
         time_conditioning: Whether a network is told t where a configuration does not say. Where noise is not visible as
             such, t says how much of what stands there to trust; masks show it by their number.
     """
@@ -113,7 +122,10 @@ class Process(ABC):
     bound_form: ClassVar[BoundForm] = "dense"
     state: ClassVar[State]
     random: ClassVar[bool] = True
+    has_evidence: ClassVar[bool] = True
+    network_head: ClassVar[Head | None] = None
     objective: ClassVar[str]
+    objective_defaults: ClassVar[Mapping[str, Any]] = {}
     sampler: ClassVar[str]
     time_conditioning: ClassVar[bool] = True
 

@@ -48,3 +48,16 @@ def add_evidence(logits: torch.Tensor, z: torch.Tensor, shift: torch.Tensor, voc
     is_token = z < vocabulary.size
     finite = torch.where(is_token, shift, 0.0).clamp(-CERTAIN, CERTAIN).to(logits.dtype)
     return logits.scatter_add(1, torch.where(is_token, z, 0)[:, None], finite[:, None])
+
+
+def add_dense_evidence(logits: torch.Tensor, evidence: torch.Tensor, have: Head, want: Head) -> torch.Tensor:
+    """Return logits of the head that is wanted where z is not a token: Bayes' rule with q_t(z_i | x) of every x.
+
+    Args:
+        logits: (N, K), any floating type.
+        evidence: (N, K) ln q_t(z_i | x) up to a constant per row.
+        have, want: Which head the logits are, and which is wanted.
+    """
+    if have == want:
+        return logits
+    return logits + evidence if want == "posterior" else logits - evidence

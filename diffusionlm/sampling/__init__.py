@@ -13,6 +13,7 @@ from diffusionlm.sampling.filters import Filters
 from diffusionlm.sampling.first_hitting import FirstHitting
 from diffusionlm.sampling.plug_in import PlugIn
 from diffusionlm.sampling.remdm import ReMDM
+from diffusionlm.sampling.simplex import Basic, Hybrid, OneShot, Sampling
 from diffusionlm.sampling.threshold import Threshold
 
 SAMPLERS: Registry[Sampler] = Registry("sampler", Sampler, globals())
@@ -21,6 +22,7 @@ __all__ = [
     "SAMPLERS",
     "Ancestral",
     "AnyPosition",
+    "Basic",
     "Confidence",
     "EntropyBound",
     "Euler",
@@ -28,11 +30,14 @@ __all__ = [
     "Filters",
     "FirstHitting",
     "LeftToRight",
+    "Hybrid",
+    "OneShot",
     "Plan",
     "PlugIn",
     "Predictor",
     "ReMDM",
     "Sampler",
+    "Sampling",
     "State",
     "Step",
     "Threshold",

@@ -21,7 +21,6 @@ from diffusionlm.lazy import torch
 from diffusionlm.params import Strict
 from diffusionlm.process import PROCESSES, Process
 from diffusionlm.process.base import Tokens
-from diffusionlm.process.discrete import DiscreteProcess
 from diffusionlm.process.head import Head
 from diffusionlm.registry import params_name
 from diffusionlm.rng import Draws
@@ -219,10 +218,11 @@ class Sampler(ABC):
         """
         if kind in self.heads:
             return kind
-        if not isinstance(self.process, DiscreteProcess):
+        if not self.process.has_evidence:
             raise PairingError(
-                f"sampler {params_name(self.Params)!r} cannot use a {kind!r} head; "
-                f"it needs {' or '.join(sorted(self.heads))}, and only the head of a discrete process is converted"
+                f"sampler {params_name(self.Params)!r} cannot use a {kind!r} head; it needs "
+                f"{' or '.join(sorted(self.heads))}, and process {params_name(type(self.process.params))!r} cannot "
+                "convert it: its q_t(z | x) is not known"
             )
         return min(self.heads)
 

@@ -15,7 +15,7 @@ from diffusionlm.model.cache import KVCache, NewColumns
 from diffusionlm.process import Layout, Process
 from diffusionlm.process.base import Tokens, View
 from diffusionlm.process.discrete import DiscreteProcess
-from diffusionlm.process.head import Head, convert_head
+from diffusionlm.process.head import Head, add_dense_evidence, convert_head
 from diffusionlm.sampling.base import Predictor
 
 
@@ -186,17 +186,20 @@ class ConvertedPredictor:
 
     Args:
         predictor: The head that there is.
-        process: Discrete; its ν_t at the time that the network is told says what a token tells of itself.
+        process: Discrete: its ν_t at the time that the network is told says what a token tells of itself. Otherwise
+            the state on the simplex says it.
         want: The kind that is wanted.
     """
 
-    def __init__(self, predictor: Predictor, process: DiscreteProcess, want: Head) -> None:
+    def __init__(self, predictor: Predictor, process: Process, want: Head) -> None:
         self.predictor, self.process = predictor, process
         self.kind: Head = want
 
     def predict(self, z: Tokens, t: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return logits (N, K) of the wanted kind."""
-        assert isinstance(z, torch.Tensor), "states of a discrete process are ids"
         logits = self.predictor.predict(z, t, rows)
+        if not isinstance(z, torch.Tensor):
+            return add_dense_evidence(logits, z.evidence(rows, logits.dtype), self.predictor.kind, self.kind)
+        assert isinstance(self.process, DiscreteProcess), "states that are ids belong to a discrete process"
         noise = self.process.noise(t.flatten()[rows])
         return convert_head(logits, z.flatten()[rows], noise, self.process.vocabulary, self.predictor.kind, self.kind)

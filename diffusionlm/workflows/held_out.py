@@ -10,7 +10,15 @@ import torch
 
 from diffusionlm.data.batch import Batch
 from diffusionlm.data.rows import RowLoader
-from diffusionlm.evaluation import BaselineReport, ByteCounts, LikelihoodReport, likelihood, score_baselines
+from diffusionlm.evaluation import (
+    BaselineReport,
+    ByteCounts,
+    CECurve,
+    LikelihoodReport,
+    ce_curve,
+    likelihood,
+    score_baselines,
+)
 from diffusionlm.training.params import ValidationParams
 from diffusionlm.workflows.assemble import Parts
 from diffusionlm.workflows.corpus import TextData, batches_in_order, score_text, spread_documents
@@ -46,6 +54,15 @@ class HeldOut:
         loader = RowLoader(store, self.text.context_length, self.text.params.packing)
         report = self._score(parts, batches_in_order(loader))
         return report, score_baselines(byte_counts, score_text(store, self.text.tokenizer))
+
+    def curve(self, parts: Parts) -> CECurve:
+        """Return the cross-entropies of the rows of every validation, for a process without a bound."""
+        precision, parts.model.compute_dtype = parts.model.compute_dtype, torch.float32
+        try:
+            with averaged(parts):
+                return ce_curve(parts.model, parts.process, self.rows, seed=self.params.seed, device=self.device)
+        finally:
+            parts.model.compute_dtype = precision
 
     def _score(self, parts: Parts, batches: Iterable[Batch]) -> LikelihoodReport:
         """Bound the likelihood with the averaged weights, in float32, on noise that training never sees."""

@@ -50,5 +50,6 @@ def open_checkpoint(params: CheckpointParams) -> Opened:
     checkpoint = load_checkpoint(resolved.path)
     model = load_model(checkpoint, device=str(device), weights=params.weights)
     model.compute_dtype = DTYPES[params.precision]
-    model.kind = network_head(checkpoint.objective_params(AnyObjective))
-    return Opened(checkpoint, model, checkpoint.tokenizer(), checkpoint.build_process(), device)
+    process = checkpoint.build_process()
+    model.kind = network_head(checkpoint.objective_params(AnyObjective), process)
+    return Opened(checkpoint, model, checkpoint.tokenizer(), process, device)

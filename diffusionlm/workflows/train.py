@@ -54,7 +54,7 @@ from diffusionlm.workflows.samples import check_samples, sample_tables
 from diffusionlm.workflows.talk import interrupted_words, next_words, say, score_words, stopped_words
 from diffusionlm.workflows.train_report import TrainReport
 
-METRIC = "validation/bits_per_byte"
+METRIC, CE_METRIC = "validation/bits_per_byte", "validation/ce"
 
 
 def train(params: TrainParams) -> TrainReport:
@@ -157,7 +157,9 @@ class _Run:
         """Score and sample a finished run. Ctrl-C ends that at once: everything that took long is saved."""
         scores: tuple[LikelihoodReport | None, BaselineReport | None] = (None, None)
         try:
-            if self.held_out is not None:
+            if self.held_out is not None and self.parts.process.bound == "none":
+                self.log.say(f"held out: {self.held_out.curve(self.parts).words()}")
+            elif self.held_out is not None:
                 scores = self.held_out.final(self.parts, self.byte_counts)
             self.log.say(score_words(*scores, self.parts.progress))
             self._samples(outcome.step)
@@ -241,14 +243,28 @@ class _Run:
 
     def _validate(self, step: int) -> bool:
         assert self.held_out is not None, "validation has an interval only where there is held-out text"
+        if self.parts.process.bound == "none":
+            return self._validate_ce(step)
         report = self.held_out.score(self.parts)
         metrics = {METRIC: report.bits_per_byte, "validation/nats_per_token": report.nats_per_token}
         if report.bits_per_byte_error is not None:
             metrics["validation/error"] = report.bits_per_byte_error
         self.log.log(metrics, step)
+        return self._is_best(METRIC, report.bits_per_byte, step)
+
+    def _validate_ce(self, step: int) -> bool:
+        """Report cross-entropies, under a name of their own, of a process that has no likelihood bound."""
+        assert self.held_out is not None
+        curve = self.held_out.curve(self.parts)
+        points = {f"{CE_METRIC}_at_{t:g}": nats for t, nats in zip(curve.times, curve.nats)}
+        self.log.log({CE_METRIC: curve.mean, **points}, step)
+        return self._is_best(CE_METRIC, curve.mean, step)
+
+    def _is_best(self, metric: str, value: float, step: int) -> bool:
+        """Keep the best value so far; return whether this step is worth a checkpoint of its own."""
         best = self.parts.best
-        if math.isfinite(report.bits_per_byte) and (best is None or report.bits_per_byte < best.value):
-            self.parts.best = Best(METRIC, report.bits_per_byte, step)
+        if math.isfinite(value) and (best is None or value < best.value):
+            self.parts.best = Best(metric, value, step)
             return self.params.checkpoints.best
         return False
 

@@ -161,7 +161,11 @@ def name_methods(tables: dict[str, Any]) -> dict[str, Any]:
     if isinstance(model, dict):
         named["model"] = {"time_conditioning": kind.time_conditioning, **model}
     if isinstance(objective, dict):
-        named["objective"] = {"name": kind.objective, **objective}
+        belongs = {"name": kind.objective, **kind.objective_defaults}
+        named["objective"] = {
+            **(belongs if objective.get("name", kind.objective) == kind.objective else {}),
+            **objective,
+        }
     if isinstance(generation, dict):
         sampler = generation.get("sampler", {})
         if isinstance(sampler, dict) and kind.sampler in SAMPLERS:

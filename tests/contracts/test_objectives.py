@@ -277,8 +277,11 @@ def joint_loss(
 def test_a_process_that_cannot_be_trained_is_refused(name: str) -> None:
     mask = PROCESSES["mask"]
     simplex = type("Other", (mask,), {"state": "simplex", "Params": mask.Params})
-    with pytest.raises(PairingError, match=f"objective '{name}' needs states that are token ids"):
+    if "simplex" in OBJECTIVES[name].states:
         OBJECTIVES[name].check(simplex)
+    else:
+        with pytest.raises(PairingError, match=f"objective '{name}' needs states that are token ids"):
+            OBJECTIVES[name].check(simplex)
     unbounded = type("Other", (mask,), {"bound": "none", "Params": mask.Params})
     if OBJECTIVES[name].is_bound:
         with pytest.raises(PairingError, match="has no likelihood bound"):

@@ -35,9 +35,11 @@ class MixingHead:
         self.segments = segments
 
     def predict(self, z: torch.Tensor, t: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        assert t.shape == z.shape
+        assert tuple(t.shape) == tuple(z.shape)
         assert t.dtype == torch.float64
         assert bool(((t >= 0) & (t <= 1)).all())
+        if not isinstance(z, torch.Tensor):  # a state on the simplex
+            z = z.embed(torch.arange(VOCABULARY.rows, dtype=torch.float64)[:, None])[..., 0]
         position = torch.arange(z.shape[1])
         inside = (self.segments > 0).repeat(z.shape[0] // self.segments.shape[0], 1)  # guidance asks for twice the rows
         context = (torch.sin(0.7 * z.double() + 1.3 * position) * inside).sum(1)

@@ -1,0 +1,68 @@
+"""How fast the clean entry of a Dirichlet flow moves: a stable form of Stärk's c(x, α).
+
+The clean entry is Beta(α, V − 1). Its law moves with α at the velocity v = −∂_αF/f (F its distribution function, f its
+density), and with m = ψ(α) − ψ(α + V − 1) the mean of ln x,
+
+    v(x)·f(x) = ∫_0^x f(y)(m − ln y) dy = ∫_x^1 f(y)(ln y − m) dy,       c(x, α) = v(x)/(1 − x).
+
+The first integrand is positive below e^m and the second above, so that nothing cancels; both are summed in log-space
+over a grid of logit x, each cell as an exponential. Written with the incomplete beta function's derivative, as in the
+paper, the same quantity is a difference of nearly equal numbers. Stärk et al. 2024, https://arxiv.org/abs/2402.05841
+(App. A.1). docs/MATH.md §3.
+"""
+
+from __future__ import annotations
+
+from diffusionlm.lazy import torch
+
+LOW, HIGH, POINTS = -40.0, 40.0, 4001
+BISECTIONS = 60
+
+
+def gamma_quantile(u: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    """Return the quantile of Gamma(α, 1) at u, (n,) float64, by bisection."""
+    low, high = torch.zeros_like(u), alpha + 40.0 + 12.0 * alpha.sqrt()
+    for _ in range(BISECTIONS):
+        middle = 0.5 * (low + high)
+        below = torch.special.gammainc(alpha, middle) < u
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return (0.5 * (low + high)).clamp_min(1e-30)
+
+
+def log_velocity_table(alpha: torch.Tensor, size: int) -> torch.Tensor:
+    """Return (M, POINTS) float64: ln c on the grid of logit x, for M values of α.
+
+    Args:
+        alpha: (M,) float64, at least 1.
+        size: V.
+    """
+    z = torch.linspace(LOW, HIGH, POINTS, dtype=torch.float64, device=alpha.device)
+    log_x, log_rest = torch.nn.functional.logsigmoid(z), torch.nn.functional.logsigmoid(-z)
+    a, b = alpha[:, None], size - 1.0
+    log_f = (a - 1.0) * log_x + (b - 1.0) * log_rest
+    mean = torch.digamma(a) - torch.digamma(a + b)
+    away = log_x - mean
+    g = log_f + log_x + log_rest + away.abs().clamp_min(1e-300).log()  # dy = y(1 − y) dz
+    slope = (g[:, 1:] - g[:, :-1]).abs()
+    cell = torch.maximum(g[:, 1:], g[:, :-1]) + torch.where(
+        slope < 1e-6, 0.0, (-torch.expm1(-slope) / slope.clamp_min(1e-6)).log()
+    )
+    nothing = torch.full_like(g[:, :1], -torch.inf)
+    below = torch.cat((nothing, cell.logcumsumexp(1)), 1)
+    above = torch.cat((cell.flip(1).logcumsumexp(1).flip(1), nothing), 1)
+    mass = torch.where(away < 0, below, above) + torch.log(z[1] - z[0])
+    # The two ends of the grid: below, x(m − ln x + 1/α)/α is the integral from 0; above, (ln x − m)(1 − x)/b.
+    mass[:, 0] = log_f[:, 0] + log_x[0] + (mean[:, 0] - log_x[0] + 1.0 / a[:, 0]).log() - a[:, 0].log()
+    mass[:, -1] = mass[:, -2] - log_f[:, -2] + log_f[:, -1] - (z[1] - z[0])
+    return mass - log_f - log_rest
+
+
+def velocity(x: torch.Tensor, alpha: torch.Tensor, size: int) -> torch.Tensor:
+    """Return c(x, α), (n, V) of the dtype of ``x``, for points (n, V) with one α each, (n,) float64."""
+    distinct, which = alpha.unique(return_inverse=True)
+    table = log_velocity_table(distinct, size)
+    z = torch.logit(x.double().clamp(1e-17, 1.0 - 1e-16)).clamp(LOW, HIGH)
+    place = (z - LOW) * ((POINTS - 1) / (HIGH - LOW))
+    left = place.long().clamp(max=POINTS - 2)
+    share, rows = place - left, which[:, None]
+    return torch.exp(table[rows, left] * (1.0 - share) + table[rows, left + 1] * share).to(x.dtype)
