@@ -17,7 +17,7 @@ from diffusionlm.objective import OBJECTIVES
 from diffusionlm.optim import LR_SCHEDULES, OPTIMIZERS
 from diffusionlm.optim.schedule import span_steps
 from diffusionlm.params import Strict
-from diffusionlm.process import PROCESSES
+from diffusionlm.process import PROCESSES, Vocabulary
 from diffusionlm.registry import params_name
 from diffusionlm.runlog import RunLogParams
 from diffusionlm.sampling import SAMPLERS
@@ -104,6 +104,9 @@ class TrainParams(CommandParams):
         objective.check_params(self.objective, self.process)
         if self.generation.sampler is not None:
             SAMPLERS[params_name(type(self.generation.sampler))].check(process)
+        if self.generation.guidance or self.generation.self_correction is not None:
+            # Only here, because a process as an object needs torch.
+            self.generation.check(PROCESSES.build(self.process, Vocabulary.after(2)))
         context = self.model.context_length
         if self.generation.length is not None and self.generation.length > context:
             raise ValueError(

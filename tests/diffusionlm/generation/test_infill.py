@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusionlm.errors import ConfigError
-from diffusionlm.generation import Hole, Infilled, InfillingParams, infill, parse_holes
+from diffusionlm.errors import ConfigError, PairingError
+from diffusionlm.generation import Draft, Hole, Infilled, InfillingParams, infill, parse_holes
 from diffusionlm.generation.infill import escape_holes
+from diffusionlm.model.transformer import Transformer
+from diffusionlm.sampling import AnyPosition
 from diffusionlm.tokenizer import ByteTokenizer
 from tests.diffusionlm.generation.scripted import ScriptedNetwork, mask_process, small_model
 
@@ -137,3 +139,39 @@ def test_mistakes_are_told_in_one_line() -> None:
     assert len(scripted("", ["x" * 60 + "<|hole:4|>"])[0].ids) == 64
     with pytest.raises(ConfigError, match="longer than the context"):
         scripted("", ["x" * 60 + "<|hole:4|>"], whole=True)
+
+
+def test_drafts_are_pieces_of_their_own() -> None:
+    parsed = parse_holes("a<|draft|>b c<|/draft|><|hole:2|>d")
+    assert parsed == ("a", Draft("b c"), Hole(2), "d")
+    assert parse_holes("\\<|draft|>x\\<|/draft|>") == ("<|draft|>x<|/draft|>",)
+    assert parse_holes("<|draft|>x \\<|hole:3|><|/draft|>") == (Draft("x <|hole:3|>"),)
+
+
+@pytest.mark.parametrize(
+    "text", ["<|draft|><|/draft|>", "a<|/draft|>", "<|draft|>a<|draft|>b<|/draft|>", "<|draft|>a<|hole:2|><|/draft|>"]
+)
+def test_a_draft_marker_out_of_place_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"is out of place: write <\|draft\|>some text<\|/draft\|>"):
+        parse_holes(text)
+
+
+def test_a_draft_that_is_not_closed_is_refused() -> None:
+    with pytest.raises(ConfigError, match="a draft is not closed; write"):
+        parse_holes("a<|draft|>b")
+
+
+def test_a_draft_is_edited_in_place_and_traced() -> None:
+    good, bad = "return a + b", "return a - b"
+    model = cast(Transformer, ScriptedNetwork(list(f"f(): {good};".encode()), K))
+    text = f"f(): <|draft|>{bad}<|/draft|>;"
+    how = InfillingParams(sampler=AnyPosition.Params(), steps=8, temperature=0.0)
+    made = infill(model, TOKENIZER, PROCESS, [text], how, trace=True)[0]
+    assert made.text == f"f(): {good};"
+    assert [hole.text for hole in made.holes] == [good]
+    assert made.nfe == 2
+    assert made.trace is not None
+    assert [(c.step, c.position, chr(c.old), chr(c.new)) for c in made.trace.changes] == [(0, 14, "-", "+")]
+    assert made.trace.replay() == list(made.ids)
+    with pytest.raises(PairingError, match=r"sampler 'ancestral' starts from noise and cannot .*: any_position"):
+        infill(model, TOKENIZER, PROCESS, [text], InfillingParams())

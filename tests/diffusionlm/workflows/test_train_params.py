@@ -74,6 +74,20 @@ def test_a_method_that_does_not_fit_its_process_is_refused(monkeypatch):
         load()
 
 
+@pytest.mark.parametrize(
+    ("process", "generation", "message"),
+    [
+        ("uniform", {"guidance": 1.5}, "the noise of process 'uniform' has no mask token; use guidance 0"),
+        ("mask", {"self_correction": {}}, "self_correction needs a process whose noise includes wrong tokens"),
+    ],
+)
+def test_what_generation_cannot_have_is_refused_before_training(process, generation, message):
+    generation = {**generation, "sampler": {"name": "any_position"}}
+    with pytest.raises(ConfigError, match=message):
+        load(process={"name": process}, generation=generation)
+    assert load(process={"name": "mixture"}, generation=generation)
+
+
 def test_optional_sections_of_a_checkpoint_command():
     from diffusionlm.workflows.params import EvalParams, InfillParams
 
