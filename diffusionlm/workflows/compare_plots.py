@@ -12,7 +12,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 """Okabe and Ito's palette, told apart by colour-blind readers too, without its yellow; markers differ as well."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INSTALL = "no plots: matplotlib is not installed; pip install 'flowlm[plots]' (in a checkout: uv sync --extra plots)"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.figsize": (7.2, 4.6),
     "figure.dpi": 160,
     "font.size": 10.5,
