@@ -173,8 +173,8 @@ def _score_table(summary: Sequence[Record]) -> str:
         )
     columns = [name for name in cells[0] if any(row[name] for row in cells)]
     title = (
-        "Held-out likelihood, ± one standard error over seeds; beside it that of the choice of held-out text, and that\n"
-        "of the evaluator's noise alone; both are shared by all methods, which see the same text and noise"
+        "Held-out likelihood, ± one standard error over seeds; beside it the error from the choice of the held-out\n"
+        "text, and from the evaluator's noise alone: all methods see the same text and the same draws"
     )
     rows = [[row[name] for name in columns] for row in cells]
     return f"{title}\n{to_text(columns, rows, right=range(1, len(columns)))}"
