@@ -12,7 +12,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 """Okabe and Ito's palette, told apart by colour-blind readers too, without its yellow; markers differ as well."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INSTALL = "no plots: matplotlib is not installed; pip install 'flowlm[plots]' (in a checkout: uv sync --extra plots)"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.figsize": (7.2, 4.6),
     "figure.dpi": 160,
     "font.size": 10.5,
@@ -32,6 +32,8 @@ STYLE = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "lines.linewidth": 2.0,
+    "axes.xmargin": 0.08,
+    "axes.ymargin": 0.12,
     "savefig.bbox": "tight",
 }
 
@@ -92,7 +94,7 @@ def _curves(axes: Any, report: CompareReport) -> bool:
     axes.set_ylabel("bits per byte (upper bound)")
     axes.xaxis.set_major_formatter(_thousands)
     if drawn:
-        axes.legend()
+        _legend(axes)
     seeds = max((len(report.of(method)) for method in report.methods), default=0)
     _footnote(axes, f"mean over {seeds} seeds, band ± one standard error; the same text and noise for every point")
     return drawn > 0
@@ -108,14 +110,16 @@ def _over_nfe(axes: Any, report: CompareReport) -> bool:
         x, y = [one["nfe"].value for one in some], [one["judge_bits_per_byte"].value for one in some]
         error = [one["judge_bits_per_byte"].error or 0.0 for one in some]
         if x:
-            axes.errorbar(x, y, yerr=error, capsize=3, markersize=6, **_look(report, method))
+            look = _look(report, method)
+            axes.errorbar(x, y, yerr=error, fmt="none", capsize=3, elinewidth=1.2, ecolor=look["color"])
+            axes.plot(x, y, markersize=6, **look)
     _real_line(axes, reference)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_title("Sample quality over network evaluations")
     axes.set_xlabel("network evaluations per sample (NFE)")
     axes.set_ylabel("bits per byte under the n-gram judge")
-    axes.legend()
+    _legend(axes)
     _footnote(
         axes, "below real text is not better: read it with the diversity; bars are ± one standard error over seeds"
     )
@@ -123,7 +127,7 @@ def _over_nfe(axes: Any, report: CompareReport) -> bool:
 
 
 def _frontier(axes: Any, report: CompareReport) -> bool:
-    """Quality over diversity: each curve follows the number of steps, real text is the target."""
+    """Quality over diversity: each curve follows the number of steps (larger = more); real text is the target."""
     frontier, reference = report.frontier(), report.reference
     some = [one for one in frontier if one["entropy"].value is not None]
     if not some:
@@ -135,10 +139,11 @@ def _frontier(axes: Any, report: CompareReport) -> bool:
         if not points:
             continue
         look = _look(report, method)
-        axes.errorbar(x, y, xerr=errors[0], yerr=errors[1], capsize=2, markersize=6, elinewidth=1, **look)
-        for end in {0, len(points) - 1}:
-            text = f"{points[end]['nfe'].value:.0f}"
-            axes.annotate(text, (x[end], y[end]), xytext=(7, 5), textcoords="offset points", color=look["color"])
+        axes.errorbar(x, y, xerr=errors[0], yerr=errors[1], fmt="none", elinewidth=1.2, ecolor=look["color"])
+        axes.plot(x, y, linewidth=1.4, color=look["color"], alpha=0.7)
+        axes.plot([], [], markersize=7, **look)  # for the legend: the points themselves differ in size
+        for place, size in enumerate(range(4, 4 + 3 * len(points), 3)):
+            axes.plot(x[place], y[place], look["marker"], color=look["color"], markersize=min(size, 14))
     axes.plot(
         [reference["entropy"]], [reference["judge_bits_per_byte"]], "*", markersize=17, color="#222222",
         label="real text", zorder=5,
@@ -146,13 +151,21 @@ def _frontier(axes: Any, report: CompareReport) -> bool:
     axes.set_title("Sample quality beside diversity")
     axes.set_xlabel("token entropy within a sample, bits (more = more varied)")
     axes.set_ylabel("bits per byte under the n-gram judge")
-    axes.legend()
-    _footnote(axes, "numbers are network evaluations at both ends of each curve; the star is the target, not a limit")
+    _legend(axes)
+    _footnote(
+        axes,
+        "larger markers: more network evaluations; the star is the target, not a limit; bars ± one standard error",
+    )
     return True
 
 
 def _sorted(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(points, key=lambda one: one["steps"])
+
+
+def _legend(axes: Any) -> None:
+    """Name the curves beside the picture, where they hide nothing."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
 
 
 def _real_line(axes: Any, reference: Any) -> None:

@@ -161,6 +161,7 @@ def _score_table(summary: Sequence[Record]) -> str:
                 "bits/byte (loose bound)": bits if one["bound"] == "loose" else "",
                 "own loss, nats/token": f"{loss} ({one['loss_name']})" if loss else "",
                 "text error": _number(one["bits_per_byte_error"].value, ".3f"),
+                "noise error": _number(one["noise_error"].value, ".3f"),
                 "seeds": str(max(one["bits_per_byte"].number, one["loss"].number)),
                 "lr": f"{one['learning_rates'].get('lr', math.nan):.3g}",
                 "× factor": f"{one['factor']:g}",
@@ -171,7 +172,10 @@ def _score_table(summary: Sequence[Record]) -> str:
             }
         )
     columns = [name for name in cells[0] if any(row[name] for row in cells)]
-    title = "Held-out likelihood, ± one standard error over seeds; 'text error' is that of the choice of held-out text"
+    title = (
+        "Held-out likelihood, ± one standard error over seeds; beside it the error from the choice of the held-out\n"
+        "text, and from the evaluator's noise alone: all methods see the same text and the same draws"
+    )
     rows = [[row[name] for name in columns] for row in cells]
     return f"{title}\n{to_text(columns, rows, right=range(1, len(columns)))}"
 

@@ -99,8 +99,11 @@ def _scores(planned: Planned, report: TrainReport, text: TextData, flops_per_tok
         "curve": curve(planned),
     }
     if likelihood is not None:
-        names = ("bits_per_byte", "bits_per_byte_error", "nats_per_token", "noise_error")
+        names = ("bits_per_byte", "bits_per_byte_error", "nats_per_token")
         result |= {name: _finite(vars(likelihood)[name]) for name in names}
+        if likelihood.noise_error is not None:
+            per_nat = likelihood.bits_per_byte / likelihood.nats_per_token
+            result["noise_error"] = _finite(likelihood.noise_error * per_nat)  # bits per byte
     else:
         result |= {"loss": _finite(_loss(planned, text)), "loss_name": planned.params.objective.name}
     return result
