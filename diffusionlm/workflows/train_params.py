@@ -102,6 +102,11 @@ class TrainParams(CommandParams):
         OBJECTIVES[params_name(type(self.objective))].check(process)
         if self.generation.sampler is not None:
             SAMPLERS[params_name(type(self.generation.sampler))].check(process)
+        if process.bound == "none" and not self.validation.skip:
+            raise ValueError(
+                f"process {params_name(type(self.process))!r} has no likelihood bound, so there is nothing to validate "
+                "with; set validation.skip = true"
+            )
         context = self.model.context_length
         if self.generation.length is not None and self.generation.length > context:
             raise ValueError(
