@@ -82,7 +82,7 @@ class Script:
 def theirs(
     chain: Chain, t: float, scheduler: Any, grid: list[float], monkeypatch: pytest.MonkeyPatch, g: float = 0.0
 ) -> torch.Tensor:
-    """Return the exact site law of their first step, (S, L, K + 1); ``grid`` has a step after it: it is not the last."""
+    """Return the exact site law of their first step, (S, L, K + 1); ``grid`` has a step after it."""
     solver = MixtureDiscreteEulerSolver(Given(chain, t), MixtureDiscreteProbPath(scheduler), K + 1, chain.nu(0.0)[1])
     monkeypatch.setattr(discrete_solver, "categorical", lambda p: script.categorical(p))  # noqa: PLW0108
     monkeypatch.setattr(discrete_solver.torch, "rand", lambda size, device=None: script.rand(size, device))
