@@ -107,7 +107,8 @@ def sample(
         plan = sampler.plan(state)
         rows = plan.sites.flatten().nonzero().squeeze(1)
         shown = z if plan.shown is None else plan.shown
-        logits = predictor.predict(shown, blocks.model_time(process, block, t), rows) if rows.numel() else nothing
+        told = blocks.model_time(process, block, t if plan.told is None else plan.told)
+        logits = predictor.predict(shown, told, rows) if rows.numel() else nothing
         moved = sampler.step(state, plan, rows, logits)
         z_new = torch.where(is_open, moved.z, z)
         if trace:

@@ -86,11 +86,14 @@ class Plan:
     Attributes:
         sites: (B, T) bool, the positions whose predictive it needs; a row without any costs no network evaluation.
         u: (B,) float64, the time that the step aims at.
+        told: (B,) float64, the time within the block at which the network is asked, where a sampler's own clock says
+            another than ``State.t``.
         shown: What the network is shown, where that is not the canvas: a state on the simplex.
     """
 
     sites: torch.Tensor
     u: torch.Tensor
+    told: torch.Tensor | None = None
     shown: Tokens | None = None
 
 
@@ -140,7 +143,8 @@ class Sampler(ABC):
         requires: The kind of process that the rule is for; a subclass of it fits too.
         heads: The kinds of head whose output the rule can use.
         monotone: A token, once placed, never changes. The loop may then stop a row as soon as nothing before its
-            end-of-text token can change.
+            end-of-text token can change. It may depend on the process and the parameters, and is then set for each
+            instance.
 
     Args:
         params: An instance of ``Params``.
@@ -151,7 +155,7 @@ class Sampler(ABC):
     Params: ClassVar[type[Strict]]
     requires: ClassVar[type[Process]]
     heads: ClassVar[frozenset[Head]] = frozenset({"posterior", "leave_one_out"})
-    monotone: ClassVar[bool] = True
+    monotone: bool = True
 
     def __init__(self, params: Any, process: Process, filters: Filters) -> None:
         self.check(type(process))

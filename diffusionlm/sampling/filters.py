@@ -32,6 +32,10 @@ class Filters(Strict):
     """Keep the smallest set of most likely tokens whose probability reaches p; the token that crosses p is kept."""
 
 
+UNFILTERED = Filters()
+"""The head's own distribution."""
+
+
 @dataclass(frozen=True)
 class Drawn:
     """Tokens drawn at N positions.
@@ -39,10 +43,13 @@ class Drawn:
     Attributes:
         token: (N,) int64.
         log_probability: (N,) float64, ln p of each token under the unfiltered distribution.
+        standing: (N,) float64, the probability under the filtered distribution of the tokens that were asked about; 0
+            for m, and where none was.
     """
 
     token: torch.Tensor
     log_probability: torch.Tensor
+    standing: torch.Tensor
 
 
 def keep_top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
@@ -90,31 +97,57 @@ def invert(logits: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         logits: (N, K) float64; −inf is probability zero and is never returned.
         u: (N,) float64 in (0, 1].
     """
-    probability = logits.softmax(-1)
-    # Excluded tokens are masked out of the search rather than trusted to leave the sum untouched: a parallel scan may
-    # round a plateau of the cumulative sum up or down.
-    reached = probability.cumsum(-1).masked_fill(probability <= 0.0, 0.0)
-    target = u[:, None] * reached.amax(-1, keepdim=True)
-    return ((reached >= target) & (probability > 0.0)).to(torch.uint8).argmax(-1)
+    return first_reaching((logits - logits.amax(-1, keepdim=True)).exp_(), u)
 
 
-def draw(logits: torch.Tensor, u: torch.Tensor, filters: Filters) -> Drawn:
+def first_reaching(mass: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """Return (N,) int64: in each row of ``mass`` (N, K), the first positive entry at which the share ``u`` is reached.
+
+    A sum in order leaves a plateau where nothing is added, and a binary search finds where it begins. A parallel scan
+    may round the plateau up or down: off the CPU excluded tokens are masked out of the search.
+    """
+    reached = mass.cumsum(-1)
+    if mass.device.type == "cpu":
+        return torch.searchsorted(reached, u[:, None] * reached[:, -1:]).squeeze(-1)
+    possible = mass > 0.0
+    target = u[:, None] * torch.where(possible, reached, 0.0).amax(-1, keepdim=True)
+    return ((reached >= target) & possible).to(torch.uint8).argmax(-1)
+
+
+def draw(logits: torch.Tensor, u: torch.Tensor, filters: Filters, standing: torch.Tensor | None = None) -> Drawn:
     """Draw a token in every row: temperature → top-k → top-p → inverse cumulative distribution.
 
     Args:
         logits: (N, K), any floating type.
         u: (N,) float64 uniforms in (0, 1].
         filters: Temperature 0 takes the most likely token, the lowest id among equals.
+        standing: (N,) int64 tokens whose probability under the filtered distribution is wanted too.
 
     Returns:
         The tokens and their unfiltered log-probabilities.
     """
-    tokens, log_probabilities = [u.new_empty(0, dtype=torch.int64)], [u.new_empty(0)]
     size = max(1, CHUNK_ENTRIES // logits.shape[-1])
-    for part, u_part in zip(logits.split(size), u.split(size)):
-        part = part.double()
-        token = part.argmax(-1) if filters.temperature == 0.0 else invert(filter_logits(part, filters), u_part)
-        chosen = part.gather(-1, token[:, None]).squeeze(-1)
-        tokens.append(token)
-        log_probabilities.append(chosen - part.logsumexp(-1))
-    return Drawn(torch.cat(tokens), torch.cat(log_probabilities))
+    asked = torch.full_like(u, -1, dtype=torch.int64) if standing is None else standing
+    parts = [_draw(*part, filters) for part in zip(logits.split(size), u.split(size), asked.split(size))]
+    return Drawn(*(torch.cat(column) for column in zip(*parts)))
+
+
+def _draw(
+    logits: torch.Tensor, u: torch.Tensor, standing: torch.Tensor, filters: Filters
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the three columns of ``Drawn`` for some rows."""
+    logits = logits.double()
+    known = (standing >= 0) & (standing < logits.shape[-1])
+    column = torch.where(known, standing, 0)[:, None]
+    best = logits.amax(-1, keepdim=True)
+    mass = (logits - best).exp_()
+    total = mass.sum(-1)
+    if filters.temperature == 0.0:
+        token = logits.argmax(-1)
+        share = (token == standing).double()
+    else:
+        kept = mass if filters == UNFILTERED else filter_logits(logits, filters).softmax(-1)
+        token = first_reaching(kept, u)
+        share = kept.gather(-1, column).squeeze(-1) / (total if filters == UNFILTERED else 1.0)
+    log_probability = (logits.gather(-1, token[:, None]) - best).squeeze(-1) - total.log()
+    return token, log_probability, torch.where(known, share, 0.0)
