@@ -24,11 +24,13 @@ import torch
 
 from diffusionlm.data.batch import Batch
 from diffusionlm.errors import DataError, PairingError
-from diffusionlm.evaluation.summary import Estimator, LikelihoodReport, WindowScores, summarise
+from diffusionlm.evaluation.summary import BoundName, Estimator, LikelihoodReport, WindowScores, summarise
 from diffusionlm.objective.base import Term
-from diffusionlm.objective.bound import bound_of
+from diffusionlm.objective.bound import Scored, bound_of
 from diffusionlm.objective.engine import Network, make_pass, run_pass
+from diffusionlm.objective.gkl import GKL, GKLParams
 from diffusionlm.process import Process
+from diffusionlm.process.base import Corrupted
 from diffusionlm.process.head import Head
 from diffusionlm.process.layout import time_groups
 from diffusionlm.process.times import GOLDEN
@@ -64,6 +66,7 @@ def likelihood(
     draws: int,
     seed: int,
     estimator: Estimator = "exact_count",
+    bound: BoundName = "nelbo",
     device: torch.device | str = "cpu",
     on_rows: Callable[[int], None] | None = None,
 ) -> LikelihoodReport:
@@ -72,7 +75,7 @@ def likelihood(
     The arguments are those of ``score_windows``; the numbers are explained at ``LikelihoodReport``.
 
     Raises:
-        PairingError: The process has no likelihood bound.
+        PairingError: The process has no likelihood bound, or not this one.
         DataError: There is nothing to score.
     """
     scores = score_windows(
@@ -83,10 +86,13 @@ def likelihood(
         draws=draws,
         seed=seed,
         estimator=estimator,
+        bound=bound,
         device=device,
         on_rows=on_rows,
     )
-    return summarise(scores, estimator, process.bound if process.random else "exact")
+    tightness = process.bound if bound == "nelbo" else GKL.tightness(type(process))
+    used: Estimator = estimator if _counts(process) else "bernoulli"
+    return summarise(scores, used, tightness if process.random else "exact", bound)
 
 
 def score_windows(
@@ -98,6 +104,7 @@ def score_windows(
     draws: int,
     seed: int,
     estimator: Estimator = "exact_count",
+    bound: BoundName = "nelbo",
     device: torch.device | str = "cpu",
     on_rows: Callable[[int], None] | None = None,
 ) -> WindowScores:
@@ -110,7 +117,9 @@ def score_windows(
         byte_lengths: (K,) int64, UTF-8 bytes of each token (``Tokenizer.byte_lengths()``).
         draws: D, noise levels per window, at least 1; 1 is made of it where nothing is random (autoregression).
         seed: Seed of the noise; a stream of its own, apart from training's with the same seed.
-        estimator: ``exact_count`` (lower variance) or ``bernoulli``.
+        estimator: ``exact_count`` (lower variance) or ``bernoulli``; the mask process alone has the choice.
+        bound: The negative ELBO, for which the network's head is converted to the leave-one-out predictive; or the
+            generalised KL, a loose bound for noise that can look like text, at the posterior.
         device: Where the batches go.
         on_rows: Called with the number of rows just scored, for a progress bar.
 
@@ -121,6 +130,8 @@ def score_windows(
     assert draws >= 1, f"{draws} draws; at least one is needed"
     scorer = _scoring_process(process, estimator)
     draws = draws if process.random else 1  # the others would repeat the first
+    if bound == "gkl":
+        GKL.check(type(process))
     lengths = torch.as_tensor(byte_lengths, dtype=torch.int64).to(device)
     parts: list[tuple[np.ndarray, ...]] = []
     rows, was_training = 0, model.training
@@ -128,7 +139,7 @@ def score_windows(
     try:
         with torch.no_grad():
             for batch in batches:
-                parts.append(_score_batch(model, scorer, batch.to(device), lengths, draws, seed))
+                parts.append(_score_batch(model, scorer, batch.to(device), lengths, draws, seed, bound))
                 rows += draws * len(batch)
                 if on_rows is not None:
                     on_rows(draws * len(batch))
@@ -145,9 +156,22 @@ def _scoring_process(process: Process, estimator: Estimator) -> Process:
     if process.bound == "none":
         name = type(process.params).model_fields["name"].default
         raise PairingError(f"process {name!r} has no likelihood bound; report generation metrics instead")
-    if "corruption" not in type(process.params).model_fields:
+    if not _counts(process):
         return process
     return type(process)(process.params.model_copy(update={"corruption": estimator}), process.vocabulary)
+
+
+def _counts(process: Process) -> bool:
+    """Return whether a process can noise an exact number of tokens."""
+    return "corruption" in type(process.params).model_fields
+
+
+def _scored(process: Process, corrupted: Corrupted, head: Head, bound: BoundName) -> Scored:
+    """Return what a bound scores, with weights per level."""
+    if bound == "nelbo":
+        return bound_of(process, corrupted, head)
+    objective = GKL(GKLParams(head=head), process)
+    return Scored(objective.scored(corrupted), objective.level_weight(corrupted), objective.with_head(objective.loss()))
 
 
 def noise_levels(batch: Batch, blocks: torch.Tensor | None, draw: int, draws: int, seed: int) -> torch.Tensor:
@@ -161,7 +185,13 @@ def noise_levels(batch: Batch, blocks: torch.Tensor | None, draw: int, draws: in
 
 
 def _score_batch(
-    model: ScoredModel, process: Process, batch: Batch, byte_lengths: torch.Tensor, draws: int, seed: int
+    model: ScoredModel,
+    process: Process,
+    batch: Batch,
+    byte_lengths: torch.Tensor,
+    draws: int,
+    seed: int,
+    bound: BoundName,
 ) -> tuple[np.ndarray, ...]:
     """Return document, window, tokens, bytes (S,) and nats (D, S) of the windows of a batch."""
     editable, groups = batch.editable, batch.x_1.shape[0] * (batch.x_1.shape[1] + 1)
@@ -186,7 +216,7 @@ def _score_batch(
         noise = Draws(key(seed, "evaluation"), draw, batch.document, batch.window, batch.positions)
         corrupted = process.corrupt(batch.x_1, t, editable, shared, noise, measure="level")
         view = process.view(corrupted, batch.x_1, batch.segments, batch.positions)
-        one = make_pass(Term(view, bound_of(process, corrupted, model.kind)), corrupted, batch.x_1)
+        one = make_pass(Term(view, _scored(process, corrupted, model.kind, bound)), corrupted, batch.x_1)
         _, values = run_pass(model, one)
         nats.append(total(one.weight * values.double(), group[one.rows.index]))
     parts = (name(batch.document), name(batch.window), tokens[present], total(sizes.flatten(), group))

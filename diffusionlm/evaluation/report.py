@@ -24,6 +24,8 @@ _UNIT = {
     "none": "",
 }
 
+BOUND_NAMES = {"nelbo": "The negative ELBO", "gkl": "The generalised KL of discrete flow matching"}
+
 
 def to_json(report: LikelihoodReport, baselines: BaselineReport | None = None, **context: str | int | float) -> str:
     """Return one line of JSON.
@@ -60,7 +62,7 @@ def reading(report: LikelihoodReport) -> str:
         return f"The negative log-likelihood itself, each window scored from its own beginning; {error}."
     slack = "" if report.bound == "tight" else ", a loose one: not comparable with a tight bound"
     return (
-        f"An upper bound on the negative log-likelihood given the window lengths{slack}, averaged over {report.draws} "
+        f"{BOUND_NAMES[report.bound_name]}: an upper bound on the negative log-likelihood given the window lengths{slack}, averaged over {report.draws} "
         f"noise levels per window; {error}."
     )
 
@@ -69,7 +71,12 @@ def to_table(report: LikelihoodReport, baselines: BaselineReport | None = None) 
     """Return a Rich table of the report, the baselines in bits per byte with the gain over each, and the reading."""
     from rich.table import Table
 
-    table = Table(title="Likelihood", caption=reading(report), title_justify="left", caption_justify="left")
+    table = Table(
+        title=f"Likelihood: {report.bound} bound ({report.bound_name})",
+        caption=reading(report),
+        title_justify="left",
+        caption_justify="left",
+    )
     table.add_column("")
     table.add_column("value", justify="right")
     table.add_column("model against it", justify="right")

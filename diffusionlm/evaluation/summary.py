@@ -12,6 +12,7 @@ from diffusionlm.errors import DataError
 from diffusionlm.evaluation.error import ErrorUnit, draw_error, monte_carlo_error, ratio_error
 
 Estimator = Literal["exact_count", "bernoulli"]
+BoundName = Literal["nelbo", "gkl"]
 FEW = 8
 """With fewer clusters than this, their spread says little about the error."""
 
@@ -57,6 +58,7 @@ class LikelihoodReport:
         network_evaluations: Rows that went through the network.
         estimator: ``exact_count`` or ``bernoulli``.
         bound: ``tight`` (equal to the entropy at the exact head), ``loose``, or ``exact`` (the likelihood itself).
+        bound_name: Which bound it is: ``nelbo``, or ``gkl``, the generalised KL of discrete flow matching.
     """
 
     nats_per_token: float
@@ -75,9 +77,12 @@ class LikelihoodReport:
     network_evaluations: int
     estimator: Estimator
     bound: str
+    bound_name: BoundName
 
 
-def summarise(scores: WindowScores, estimator: Estimator, bound: str) -> LikelihoodReport:
+def summarise(
+    scores: WindowScores, estimator: Estimator, bound: str, bound_name: BoundName = "nelbo"
+) -> LikelihoodReport:
     """Return the report of scored windows.
 
     Raises:
@@ -118,6 +123,7 @@ def summarise(scores: WindowScores, estimator: Estimator, bound: str) -> Likelih
         network_evaluations=scores.rows,
         estimator=estimator,
         bound=bound,
+        bound_name=bound_name,
     )
 
 

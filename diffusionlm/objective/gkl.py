@@ -54,6 +54,14 @@ class GKL(Objective):
         assert noise is not None, "a mixture path is discrete"
         return torch.where(corrupted.editable, noise.dkappa / (noise.mask + noise.uniform), 0.0)
 
+    def level_weight(self, corrupted: Corrupted) -> torch.Tensor:
+        """Return the weights (B, T) of a batch that was corrupted at times uniform in κ: c/κ̇ = 1/(1 − κ)."""
+        if self.process.bound_form == "ce":
+            return corrupted.weight
+        noise = corrupted.noise
+        assert noise is not None, "a mixture path is discrete"
+        return torch.where(corrupted.editable, 1.0 / (noise.mask + noise.uniform), 0.0)
+
     def loss(self) -> Loss | None:
         return None if self.process.bound_form == "ce" else generalised_kl
 

@@ -55,10 +55,7 @@ class DiscreteProcess(Process):
         probability = 1.0 - noise.kappa
         noised = bernoulli(probability, editable, draws)
         x_t = torch.where(noised, self.draw_noise(noise, draws), x_1)
-        weight = noise.rate(x_t, self.vocabulary) / noise.marginal(x_t, x_1, self.vocabulary)
-        if measure == "level":
-            # A level may stand still at t = 0, and the weight with it.
-            weight = weight / self.level_rate(t).clamp_min(torch.finfo(torch.float64).tiny)
+        weight = self.bound_weight(x_t, x_1, t, measure)
         return Corrupted(
             x_t=x_t,
             t=t,
@@ -68,6 +65,13 @@ class DiscreteProcess(Process):
             noise_probability=probability,
             noise=noise,
         )
+
+    def bound_weight(self, z: torch.Tensor, x_1: torch.Tensor, t: torch.Tensor, measure: Measure) -> torch.Tensor:
+        """Return ρ_t(z)/q_t(z | x), the weight of the tight bound at every position, float64."""
+        noise = self.noise(t)
+        weight = noise.rate(z, self.vocabulary) / noise.marginal(z, x_1, self.vocabulary)
+        # A level may stand still at t = 0, and the weight with it.
+        return weight if measure == "t" else weight / self.level_rate(t).clamp_min(torch.finfo(torch.float64).tiny)
 
     def chosen_evidence(self) -> float:
         """Return ln(q(z | z, chosen)/q(z | x ≠ z, chosen)), what a data token says for itself if it was ``noised``.

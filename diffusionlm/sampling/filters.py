@@ -103,10 +103,12 @@ def invert(logits: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
 def first_reaching(mass: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
     """Return (N,) int64: in each row of ``mass`` (N, K), the first positive entry at which the share ``u`` is reached.
 
-    Excluded tokens are masked out of the search rather than trusted to leave the sum untouched: a parallel scan may
-    round a plateau of the cumulative sum up or down.
+    A sum in order leaves a plateau where nothing is added, and a binary search finds where it begins. A parallel scan
+    may round the plateau up or down: off the CPU excluded tokens are masked out of the search.
     """
     reached = mass.cumsum(-1)
+    if mass.device.type == "cpu":
+        return torch.searchsorted(reached, u[:, None] * reached[:, -1:]).squeeze(-1)
     possible = mass > 0.0
     target = u[:, None] * torch.where(possible, reached, 0.0).amax(-1, keepdim=True)
     return ((reached >= target) & possible).to(torch.uint8).argmax(-1)

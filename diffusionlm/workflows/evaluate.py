@@ -97,6 +97,7 @@ def _score(opened: Opened, store: TokenStore, params: EvalParams) -> LikelihoodR
             draws=params.draws,
             seed=params.seed,
             estimator=params.estimator,
+            bound=params.bound,
             device=opened.device,
             on_rows=lambda rows: bar.advance(task, rows),
         )

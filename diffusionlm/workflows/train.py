@@ -20,6 +20,7 @@ from diffusionlm.data.stream import stream
 from diffusionlm.evaluation import BaselineReport, ByteCounts, LikelihoodReport
 from diffusionlm.objective.variance import found_in, search_times
 from diffusionlm.optim import build_lr_schedule
+from diffusionlm.registry import params_name
 from diffusionlm.runlog import (
     SAMPLES_FILE,
     MemoryHistory,
@@ -239,7 +240,9 @@ class _Run:
     def _loss_metrics(self, loss: float) -> dict[str, float]:
         if not self.parts.objective.reports_bound:
             return {}
-        return {"bits_per_byte": loss / math.log(2) / self.text.bytes_per_token}
+        tight = self.parts.objective.tightness(type(self.parts.process)) == "tight"
+        name = "bits_per_byte" if tight else f"{params_name(type(self.parts.objective.params))}_bits_per_byte"
+        return {name: loss / math.log(2) / self.text.bytes_per_token}
 
     def _validate(self, step: int) -> bool:
         assert self.held_out is not None, "validation has an interval only where there is held-out text"

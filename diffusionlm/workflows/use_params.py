@@ -88,6 +88,8 @@ class EvalParams(CheckpointParams):
     """Rows per forward pass; the value does not depend on it."""
     estimator: Literal["exact_count", "bernoulli"] = "exact_count"
     """Mask exactly n of a document's tokens (n uniform, less variance), or each token alone (same mean)."""
+    bound: Literal["nelbo", "gkl"] = "nelbo"
+    """The negative ELBO, tight; or discrete flow matching's generalised KL, loose where noise can look like text."""
     seed: int = Field(default=0, ge=0)
     """Seed of the noise."""
     format: Literal["text", "json"] = "text"

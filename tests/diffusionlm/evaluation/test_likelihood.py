@@ -14,6 +14,8 @@ from diffusionlm.evaluation.likelihood import noise_levels
 from diffusionlm.model.params import TransformerParams
 from diffusionlm.model.transformer import build_model
 from diffusionlm.process import PROCESSES, Head, Layout, MaskProcess, Vocabulary
+from tests.oracle.joint import OracleModel, random_joint
+from tests.oracle.noises import discrete_evidence
 
 K = 11
 LENGTHS = np.arange(K, dtype=np.int64) % 3  # token 0 (the end of a document) and every third stand for no byte
@@ -261,3 +263,44 @@ def test_real_rows_cover_every_token_and_byte_of_the_documents():
         assert report.bytes == store.n_bytes
         # An untrained head is near uniform, whatever the packing.
         assert report.bits_per_token == pytest.approx(math.log2(tokenizer.vocab_size), rel=0.05)
+
+
+class TestWhichBound:
+    """On a joint with the exact head of either kind: the tight bound is the entropy, the loose one lies above it."""
+
+    def report(self, name: str, head: Head, bound: str):
+        joint = random_joint(3, 2, seed=0)
+        process = PROCESSES.build(PROCESSES[name].Params(), Vocabulary.after(3))
+        x = joint.sequences().repeat_interleave((joint.flat() * 1500).round().long(), 0)
+        index = torch.arange(len(x))[:, None].expand_as(x)
+        ones = torch.ones_like(x)
+        batch = Batch(x, ones, torch.arange(2).expand_as(x), index, ones * 0, ones.bool() & False)
+        model = OracleModel(joint, discrete_evidence(process, joint), head)
+        given = {"draws": 6, "seed": 0, "bound": bound}
+        return 2 * likelihood(model, process, [batch], LENGTHS, **given).nats_per_token, joint.entropy()
+
+    @pytest.mark.parametrize("head", ["posterior", "leave_one_out"])
+    @pytest.mark.parametrize("name", ["mask", "uniform", "mixture", "gidd"])
+    def test_the_head_is_converted_for_the_tight_bound(self, name, head):
+        found, entropy = self.report(name, head, "nelbo")
+        assert found == pytest.approx(entropy, rel=0.05)
+
+    @pytest.mark.parametrize("head", ["posterior", "leave_one_out"])
+    def test_the_loose_bound_is_loose(self, head):
+        found, entropy = self.report("uniform", head, "gkl")
+        assert found > 1.2 * entropy
+
+    def test_for_mask_noise_the_two_are_one(self):
+        assert self.report("mask", "posterior", "gkl") == self.report("mask", "posterior", "nelbo")
+
+    def test_the_report_says_which_it_is(self):
+        process = PROCESSES.build(PROCESSES["uniform"].Params(), Vocabulary.after(K))
+        for bound, tightness in (("nelbo", "tight"), ("gkl", "loose")):
+            model = transformer()
+            report = likelihood(model, process, [rows(2, 8)], LENGTHS, draws=2, seed=0, bound=bound)
+            assert (report.bound, report.bound_name, report.estimator) == (tightness, bound, "bernoulli")
+
+    def test_noise_that_changes_its_kind_has_no_generalised_kl(self):
+        process = PROCESSES.build(PROCESSES["gidd"].Params(), Vocabulary.after(K))
+        with pytest.raises(PairingError, match="whose kind never changes"):
+            likelihood(transformer(), process, [rows(2, 8)], LENGTHS, draws=2, seed=0, bound="gkl")

@@ -34,6 +34,7 @@ REPORT = LikelihoodReport(
     network_evaluations=4000,
     estimator="exact_count",
     bound="tight",
+    bound_name="nelbo",
 )
 BASELINES = BaselineReport(8.006, 4.6, 3.5, None, 296_295, 80)
 
