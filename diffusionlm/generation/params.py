@@ -16,7 +16,8 @@ class SamplingParams(Filters):
     """What continuation and infilling share."""
 
     steps: int = Field(default=64, ge=1)
-    """Steps of a canvas: the most network evaluations it takes. More steps than tokens cost nothing."""
+    """Steps of a canvas: the most network evaluations it takes. With mask noise more steps than tokens cost nothing;
+    first_hitting takes one evaluation per token whatever it is."""
     sampler: SAMPLERS.union() | None = None  # pyright: ignore[reportInvalidTypeForm]
     """The rule that turns noise into text; unset = the one that belongs to the model's process."""
     block_length: int | None = Field(default=None, ge=1)

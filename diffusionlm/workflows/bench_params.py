@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from diffusionlm.generation.params import GenerationParams
 from diffusionlm.model.params import TransformerParams
 from diffusionlm.objective import OBJECTIVES
 from diffusionlm.optim import OPTIMIZERS
 from diffusionlm.process import PROCESSES
+from diffusionlm.registry import params_name
 from diffusionlm.sampling import SAMPLERS
 from diffusionlm.workflows.command import AnyObjective, AnyOptimizer, AnyProcess, CommandParams, Device, Precision
 
@@ -91,6 +92,15 @@ class BenchInferParams(CommandParams):
     """Timed rounds; p20, p50 and p80 are over these."""
     output: Path | None = None
     """CSV file to append the rows to; unset = only print them."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        """Refuse a sampler that the process does not fit; a checkpoint's process is known when it is opened."""
+        if self.checkpoint is None:
+            process = PROCESSES[params_name(type(self.process))]
+            for sampler in (*self.samplers, *([self.generation.sampler] if self.generation.sampler else [])):
+                SAMPLERS[params_name(type(sampler))].check(process)
+        return self
 
     def output_folder(self) -> Path | None:
         """Return the folder of the CSV file."""

@@ -6,8 +6,10 @@ import pytest
 
 from benchmarking.infer import bench_infer
 from benchmarking.rows import read
-from diffusionlm.errors import FlowLMError
+from diffusionlm.errors import FlowLMError, PairingError
 from diffusionlm.model.params import TransformerParams
+from diffusionlm.process import PROCESSES
+from diffusionlm.sampling import SAMPLERS
 from diffusionlm.workflows.params import BenchInferParams
 
 TINY = {"layers": 1, "width": 16, "heads": 2, "hidden": 32, "context_length": 8}
@@ -36,6 +38,25 @@ def test_every_sampler_alone_and_together(one_process, tmp_path, capsys):
     assert "NFE" in capsys.readouterr().err
     assert len(json.loads(result.report())["rows"]) == 4
     assert "\n" not in result.report()
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_every_sampler_that_fits_runs_from_a_list(process, one_process):
+    fitting = [name for name in SAMPLERS if issubclass(PROCESSES[process], SAMPLERS[name].requires)]
+    rows = bench_infer(params(process={"name": process}, samplers=[{"name": name} for name in fitting])).rows
+    assert [row.contender for row in rows] == [name for name in fitting for _ in range(2)]
+    assert all(row.nfe > 0 for row in rows)
+
+
+def test_a_sampler_that_does_not_fit_is_refused_with_the_configuration():
+    with pytest.raises(PairingError) as error:
+        params(process={"name": "uniform"}, samplers=[{"name": "plug_in"}, {"name": "first_hitting"}])
+    fits = [name for name in SAMPLERS if issubclass(PROCESSES["uniform"], SAMPLERS[name].requires)]
+    assert str(error.value).startswith(
+        f"sampler 'first_hitting' does not fit process 'uniform'; samplers that fit 'uniform': {', '.join(fits)}; "
+        "processes that fit 'first_hitting': "
+    )
+    assert "\n" not in str(error.value)
 
 
 def test_one_batch_size_is_measured_once_and_a_shifted_model_gets_its_first_token(one_process):

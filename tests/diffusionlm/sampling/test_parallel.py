@@ -23,7 +23,7 @@ K, LENGTH = 6, 8
 PROCESS = MaskProcess(MaskParams(), Vocabulary.after(K))
 
 
-class Head_:
+class Sharpening:
     """Logits that depend on the canvas and sharpen as it fills."""
 
     kind: Head = "posterior"
@@ -49,7 +49,7 @@ def entropy_bound(value: float) -> EntropyBound:
 
 def run(sampler: Parallel | Confidence, steps: int = LENGTH, **options: int) -> Sampled:
     canvas = lay_out([Template(((1,), Hole(LENGTH), (2,)))] * 20, range(20))
-    return sample(Head_(), sampler, canvas, steps=steps, seed=0, trace=True, **options)
+    return sample(Sharpening(), sampler, canvas, steps=steps, seed=0, trace=True, **options)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_the_entropy_bound_takes_the_largest_set(gamma: float) -> None:
 def test_the_network_is_told_how_much_is_clean() -> None:
     told: list[list[float]] = []
 
-    class Notes(Head_):
+    class Notes(Sharpening):
         def predict(self, z: torch.Tensor, t: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
             told.append(t[:, 0].tolist())
             return super().predict(z, t, rows)
