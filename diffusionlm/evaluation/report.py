@@ -62,8 +62,8 @@ def reading(report: LikelihoodReport) -> str:
         return f"The negative log-likelihood itself, each window scored from its own beginning; {error}."
     slack = "" if report.bound == "tight" else ", a loose one: not comparable with a tight bound"
     return (
-        f"{BOUND_NAMES[report.bound_name]}: an upper bound on the negative log-likelihood given the window lengths{slack}, averaged over {report.draws} "
-        f"noise levels per window; {error}."
+        f"{BOUND_NAMES[report.bound_name]}: an upper bound on the negative log-likelihood given the window "
+        f"lengths{slack}, averaged over {report.draws} noise levels per window; {error}."
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-from diffusionlm.model.attention import attention_mask
+from diffusionlm.model.pattern import attention_mask
 from diffusionlm.oracle.joint import Joint
 from diffusionlm.process import Head, Layout, Process
 from diffusionlm.process.base import Tokens
