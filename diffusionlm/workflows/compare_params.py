@@ -42,7 +42,7 @@ OWN_OF_MODEL = ("causal", "time_conditioning")
 """What a method may say about the network: the rest is the shared one."""
 OF_QUALITY = ("steps", "length", "samples", "batch_size", "seed")
 """What ``[quality]`` decides about samples in place of a method's own ``[generation]``."""
-FEW_SEEDS = 3
+FEW_SEEDS, DRAWS = 3, 4
 
 
 class BudgetParams(Strict):
@@ -197,7 +197,7 @@ class CompareParams(CommandParams):
     """The network of every method."""
     training: ComparedTrainingParams = ComparedTrainingParams()
     """What every run's step does."""
-    validation: ValidationParams = ValidationParams(draws=4)
+    validation: ValidationParams = ValidationParams(draws=DRAWS)
     """Held-out likelihood: the same text and the same noise for every run."""
     plots: bool = True
     """Draw the results as PNG (needs matplotlib)."""
@@ -215,6 +215,14 @@ class CompareParams(CommandParams):
         if not isinstance(methods, Mapping):
             return dict(tables)
         return {**tables, "methods": {name: _expanded(name, method, recipe) for name, method in methods.items()}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _several_draws(cls, tables: Any) -> Any:
+        """Take several noise levels per row unless the table says otherwise: one alone has no error to state."""
+        if isinstance(tables, dict) and isinstance(tables.get("validation"), dict):
+            return {**tables, "validation": {"draws": DRAWS, **tables["validation"]}}
+        return tables
 
     @model_validator(mode="after")
     def _check(self) -> Self:

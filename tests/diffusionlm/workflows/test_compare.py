@@ -136,6 +136,13 @@ def test_the_report_keeps_bounds_apart_and_flags_few_seeds(done):
     assert "fewer than 3" in text
     assert "768 tokens for every run" in text
     assert "real text" in text
+    assert "noise error" in text
+    assert all(run["noise_error"] > 0 for run in report.runs)
+
+
+def test_validation_takes_several_draws_unless_told(tmp_path):
+    assert read(write_toml(tmp_path), "validation={every=3}").validation.draws == 4
+    assert read(write_toml(tmp_path), "validation={draws=1}").validation.draws == 1
 
 
 def test_samples_have_quality_and_diversity_and_real_text_beside_them(done):
