@@ -60,8 +60,8 @@ def reading(report: LikelihoodReport) -> str:
         error = f"± is one standard error {_UNIT[report.error_unit]}"
     slack = "" if report.bound == "tight" else ", a loose one: not comparable with a tight bound"
     return (
-        f"{BOUND_NAMES[report.bound_name]}: an upper bound on the negative log-likelihood given the window lengths{slack}, averaged over {report.draws} "
-        f"noise levels per window; {error}."
+        f"{BOUND_NAMES[report.bound_name]}: an upper bound on the negative log-likelihood given the window lengths"
+        f"{slack}, averaged over {report.draws} noise levels per window; {error}."
     )
 
 
