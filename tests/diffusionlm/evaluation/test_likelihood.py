@@ -276,22 +276,29 @@ class TestWhichBound:
         ones = torch.ones_like(x)
         batch = Batch(x, ones, torch.arange(2).expand_as(x), index, ones * 0, ones.bool() & False)
         model = OracleModel(joint, discrete_evidence(process, joint), head)
-        given = {"draws": 6, "seed": 0, "bound": bound}
-        return 2 * likelihood(model, process, [batch], LENGTHS, **given).nats_per_token, joint.entropy()
+        given = {"draws": 8, "seed": 0, "bound": bound}
+        return likelihood(model, process, [batch], LENGTHS, **given), joint.entropy() / 2
 
-    @pytest.mark.parametrize("head", ["posterior", "leave_one_out"])
     @pytest.mark.parametrize("name", ["mask", "uniform", "mixture", "gidd"])
-    def test_the_head_is_converted_for_the_tight_bound(self, name, head):
-        found, entropy = self.report(name, head, "nelbo")
-        assert found == pytest.approx(entropy, rel=0.05)
+    def test_the_head_is_converted_for_the_tight_bound(self, name):
+        found = []
+        for head in ("posterior", "leave_one_out"):
+            report, entropy = self.report(name, head, "nelbo")
+            assert abs(report.nats_per_token - entropy) < 4 * report.nats_per_token_error < 0.3 * entropy
+            found.append(report.nats_per_token)
+        assert found[0] == pytest.approx(found[1], rel=1e-9)
 
-    @pytest.mark.parametrize("head", ["posterior", "leave_one_out"])
-    def test_the_loose_bound_is_loose(self, head):
-        found, entropy = self.report("uniform", head, "gkl")
-        assert found > 1.2 * entropy
+    def test_the_loose_bound_is_loose(self):
+        values = []
+        for head in ("posterior", "leave_one_out"):
+            report, entropy = self.report("uniform", head, "gkl")
+            assert report.nats_per_token > entropy + 4 * report.nats_per_token_error
+            values.append(report.nats_per_token)
+        assert values[0] == pytest.approx(values[1], rel=1e-9)
 
     def test_for_mask_noise_the_two_are_one(self):
-        assert self.report("mask", "posterior", "gkl") == self.report("mask", "posterior", "nelbo")
+        one, other = (self.report("mask", "posterior", bound)[0].nats_per_token for bound in ("gkl", "nelbo"))
+        assert one == other
 
     def test_the_report_says_which_it_is(self):
         process = PROCESSES.build(PROCESSES["uniform"].Params(), Vocabulary.after(K))
