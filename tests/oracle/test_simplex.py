@@ -78,8 +78,8 @@ def points(process: SimplexProcess, t: float, token: int, many: int = MANY) -> t
         ("logit_mask", "sampling", 8),
         ("sphere", "basic", 48),
         ("sphere", "sampling", 8),
-        ("dirichlet", "basic", 16),
-        ("dirichlet", "sampling", 4),
+        ("dirichlet", "basic", 12),
+        ("dirichlet", "sampling", 3),
         ("one_shot", "one_shot", 8),
     ],
 )
@@ -207,7 +207,7 @@ def test_entry_uniforms() -> None:
     assert float(correlation.abs().max()) < 5 / math.sqrt(4000)
     between = torch.corrcoef(u[:200]) - torch.eye(200)
     assert float(between.abs().max()) < 5.5 / math.sqrt(64)
-    assert len(u.unique()) == u.numel()
+    assert len(u.unique()) > u.numel() - 60  # 2^31 values: 15 repeats are expected
     assert float(entry_uniforms(keys, 64, torch.float32).max()) < 1.0
 
 

@@ -61,14 +61,13 @@ class SimplexProcess(Process):
         """Return the process's own clock at times in [0, 1], float64: what the methods below call ``level``."""
 
     @abstractmethod
-    def noisy(self, exponentials: torch.Tensor, x: torch.Tensor, level: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    def noisy(self, exponentials: torch.Tensor, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """Return coordinates (n, C) of points of clean tokens; the exponentials may be overwritten.
 
         Args:
             exponentials: (n, C) independent Exp(1).
             x: (n,) int64 clean tokens.
             level: (n,) float64.
-            u: (n,) float64 uniforms, for a process whose clean entry has a law of its own.
         """
 
     @abstractmethod
@@ -109,13 +108,12 @@ class SimplexProcess(Process):
         ``given`` (B, T) holds the tokens of the positions that are not noisy; ``x`` itself where it is None.
         """
         keys = draws.entry_keys(stream).flatten(0, 1)
-        own = draws.uniform(f"{stream}/own").flatten()
         tokens, entries = x.flatten().clamp(0, self.vocabulary.size - 1), self.entries
         level = self.level(t).flatten()
 
         def coordinates(sites: slice | torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
             noise = entry_uniforms(keys[sites], entries, dtype).log_().neg_()
-            return self.noisy(noise, tokens[sites], level[sites], own[sites])
+            return self.noisy(noise, tokens[sites], level[sites])
 
         return SimplexState(self, t, level, x if given is None else given, noisy, coordinates, keys)
 

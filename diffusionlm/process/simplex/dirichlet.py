@@ -53,7 +53,9 @@ class DirichletProcess(FlowProcess):
         """Return α."""
         return 1.0 + (self.max_alpha - 1.0) * t
 
-    def noisy(self, exponentials: torch.Tensor, x: torch.Tensor, level: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    def noisy(self, exponentials: torch.Tensor, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        # The clean entry's own exponential at its quantile: at α = 1 nothing changes.
+        u = -torch.expm1(-exponentials.gather(1, x[:, None]).squeeze(1).double())
         own = gamma_quantile(u, level).to(exponentials.dtype)
         race = exponentials.scatter_(1, x[:, None], own[:, None])
         return race.div_(race.sum(1, keepdim=True))

@@ -89,8 +89,7 @@ class LogitProcess(FlowProcess):
         """Return ln s."""
         return self.clock.log_s(t)
 
-    def noisy(self, exponentials: torch.Tensor, x: torch.Tensor, level: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-        del u
+    def noisy(self, exponentials: torch.Tensor, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         own = exponentials.gather(1, x[:, None]) * level.exp().to(exponentials.dtype)[:, None]
         return exponentials.scatter_(1, x[:, None], own)
 

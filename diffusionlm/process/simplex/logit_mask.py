@@ -46,11 +46,11 @@ class LogitMaskProcess(LogitProcess):
         size, mask = self.vocabulary.size, self.vocabulary.mask_id
         return table[: size + 1] if mask == size else torch.cat((table[:size], table[mask : mask + 1]))
 
-    def noisy(self, exponentials: torch.Tensor, x: torch.Tensor, level: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    def noisy(self, exponentials: torch.Tensor, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         # (1 − a)·d_m + a in the unit in which the others are E_j: E_m + a/(1 − a)·ΣE.
         share = self.params.mask_share
         exponentials[:, -1] += share / (1.0 - share) * exponentials.sum(1)
-        return super().noisy(exponentials, x, level, u)
+        return super().noisy(exponentials, x, level)
 
     def weights(self, coordinates: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         if self.params.input == "state":

@@ -43,7 +43,7 @@ class OneShotProcess(SimplexProcess):
     ) -> SimplexState:
         return super().state_of(x, torch.zeros_like(t), noisy, draws, stream, given)
 
-    def noisy(self, exponentials: torch.Tensor, x: torch.Tensor, level: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    def noisy(self, exponentials: torch.Tensor, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         return exponentials
 
     def weights(self, coordinates: torch.Tensor, level: torch.Tensor) -> torch.Tensor:

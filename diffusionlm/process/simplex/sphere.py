@@ -54,7 +54,7 @@ class SphereProcess(FlowProcess):
         h = -torch.expm1(math.log((1.0 - self.params.accuracy) / others) * t / others)
         return torch.atanh(h.sqrt())
 
-    def noisy(self, exponentials: torch.Tensor, x: torch.Tensor, level: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    def noisy(self, exponentials: torch.Tensor, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         q_0 = (exponentials / exponentials.sum(1, keepdim=True)).sqrt()
         q_1 = torch.nn.functional.one_hot(x, self.entries).to(q_0.dtype)
         return towards(q_0, q_1, q_0.gather(1, x[:, None]), level.to(q_0.dtype)[:, None])
