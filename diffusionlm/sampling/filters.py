@@ -17,6 +17,8 @@ from pydantic import Field
 from diffusionlm.lazy import torch
 from diffusionlm.params import Strict
 
+NUCLEUS = 256
+"""Most likely tokens among which a nucleus is looked for before the whole vocabulary is sorted."""
 CHUNK_ENTRIES = 1 << 22
 """Float64 entries of (rows, K) that are worked on at a time: 32 MiB, whatever the vocabulary."""
 
@@ -63,10 +65,26 @@ def keep_top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
 def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
     """Return ``logits`` (N, K) with −inf outside each row's nucleus; the token that crosses ``p`` is inside.
 
-    Equal probabilities are taken in the order of their ids.
+    Equal probabilities are taken in the order of their ids. Sorting a whole vocabulary costs many times the head's own
+    product, so that it is kept for the rows whose nucleus is wider than the ``NUCLEUS`` best tokens.
     """
     if p >= 1.0:
         return logits
+    if logits.shape[-1] <= NUCLEUS:
+        return _keep_top_p_by_sorting(logits, p)
+    top = logits.topk(NUCLEUS, dim=-1).values
+    share = (top - top[:, :1]).exp() / (logits - top[:, :1]).exp_().sum(-1, keepdim=True)
+    number = (share.cumsum(-1) - share < p).sum(-1, keepdim=True)
+    bar = top.gather(-1, number - 1)
+    above, equal = logits > bar, logits == bar
+    kept = above | (equal & (equal.cumsum(-1) <= number - above.sum(-1, keepdim=True)))
+    nucleus = logits.masked_fill(~kept, -torch.inf)
+    wide = (number.squeeze(-1) == NUCLEUS).nonzero().squeeze(-1)
+    return nucleus.index_copy(0, wide, _keep_top_p_by_sorting(logits[wide], p))
+
+
+def _keep_top_p_by_sorting(logits: torch.Tensor, p: float) -> torch.Tensor:
+    """Do what ``keep_top_p`` promises, for a nucleus of any width."""
     sorted_logits, order = logits.sort(dim=-1, descending=True, stable=True)
     probability = sorted_logits.softmax(-1)
     before = probability.cumsum(-1) - probability  # exactly 0 for the most likely token, which therefore stays

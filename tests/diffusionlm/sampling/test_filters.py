@@ -138,3 +138,27 @@ def test_no_rows_is_fine() -> None:
 def test_values_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         Filters.model_validate(wrong)
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 3.0, 8.0])
+@pytest.mark.parametrize("p", [0.05, 0.5, 0.9, 0.999])
+def test_a_narrow_nucleus_is_found_without_sorting(spread: float, p: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(40, 1500, dtype=torch.float64, generator=generator) * spread
+    logits[20:] = logits[20:].round()  # many ties
+    assert torch.equal(keep_top_p(logits, p), filters._keep_top_p_by_sorting(logits, p))
+
+
+def test_a_standing_token_is_weighed_under_the_filtered_distribution() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(6, 9, dtype=torch.float64, generator=generator) * 2
+    standing = torch.tensor([0, 3, 8, 9, 12, -1])
+    u = torch.full((6,), 0.4, dtype=torch.float64)
+    for how in (Filters(), Filters(temperature=0.5), Filters(top_k=3), Filters(top_p=0.7), Filters(temperature=2.0)):
+        drawn = draw(logits, u, how, standing)
+        p = filter_logits(logits, how).softmax(-1)
+        expected = [float(p[i, k]) if 0 <= k < 9 else 0.0 for i, k in enumerate(standing.tolist())]
+        assert drawn.standing.tolist() == pytest.approx(expected)
+        assert torch.equal(drawn.token, draw(logits, u, how).token)
+    sure = draw(logits, u, Filters(temperature=0.0), logits.argmax(-1))
+    assert sure.standing.tolist() == [1.0] * 6
