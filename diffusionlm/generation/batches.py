@@ -101,8 +101,11 @@ def _sample(
 ) -> Sampled:
     """Run the loop over one batch, and the rounds of correction after it where there are any."""
 
+    # Guidance asks for two batches in one, of which the cache would hold neither.
+    cache = params.cache and not model.params.shift and params.guidance == 0.0
+
     def head(of: Canvas) -> Predictor:
-        return build_predictor(model, of.layout(), sampler.process, params.cache and not model.params.shift)
+        return build_predictor(model, of.layout(), sampler.process, cache)
 
     correction = params.self_correction
     sampled = sample(

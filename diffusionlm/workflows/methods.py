@@ -90,7 +90,7 @@ def processes() -> Table:
                 name,
                 paper(kind),
                 kind.bound,
-                OBJECTIVES[kind.objective].head.replace("_", "-"),
+                (kind.network_head or OBJECTIVES[kind.objective].minimiser(kind)).replace("_", "-"),
                 _listed([other for other in OBJECTIVES if fits(OBJECTIVES[other].check, kind)], kind.objective),
                 _listed([other for other in SAMPLERS if fits(SAMPLERS[other].check, kind)], kind.sampler),
                 oracle_state(build(name, SEQUENCES)),
