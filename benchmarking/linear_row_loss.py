@@ -1,4 +1,4 @@
-"""Bench of ``diffusionlm.kernels.linear_row_loss``: losses of the whole distribution next to plain cross-entropy.
+"""Bench of ``diffusionlm.kernels.linear_row_loss``: losses that read a whole distribution, next to cross-entropy.
 
 python -m benchmarking.linear_row_loss [output.csv]
 
