@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from diffusionlm.tokenizer import Tokenizer
 
 MARKER = re.compile(r"(\\*)(<\|hole(?::([^|<>\n]*))?\|>)")
+_DIGITS = 18  # a longer number is no hole that anyone means, and Python refuses to read one of thousands of digits
 
 Pieces = tuple[str | Hole, ...]
 
@@ -88,10 +89,12 @@ def parse_holes(text: str) -> Pieces:
         if len(backslashes) % 2:
             plain += marker
             continue
-        if length is None or not (length.isascii() and length.isdigit()) or int(length) == 0:
+        if length is None or not (length.isascii() and length.isdigit()) or not length.strip("0"):
             raise ConfigError(
                 f"{marker!r} is no hole: write <|hole:12|> for a hole of 12 tokens, or \\{marker} for the plain text"
             )
+        if len(length) > _DIGITS:
+            raise ConfigError(f"a hole whose length has {len(length)} digits fits no context; shorten it")
         pieces += [plain, Hole(int(length))] if plain else [Hole(int(length))]
         plain = ""
     plain += text[end:]
