@@ -10,13 +10,23 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.app import Flag, show
+from cli.app import Flag, put, show
+from cli.usage import decimal, whole
 
-Steps = Annotated[int | None, typer.Option("--steps", help="Sampling steps: at most so many network evaluations.")]
-Samples = Annotated[int | None, typer.Option("--samples", help="Samples for each prompt or text.")]
-Temperature = Annotated[float | None, typer.Option("--temperature", help="0 takes the most probable token.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed; every sample has a stream of its own.")]
-Sampler = Annotated[str | None, typer.Option("--sampler", help="Name of the sampler.")]
+Steps = Annotated[
+    int | None,
+    typer.Option("--steps", parser=whole, metavar="N", help="Sampling steps: at most so many network evaluations."),
+]
+Samples = Annotated[
+    int | None, typer.Option("--samples", parser=whole, metavar="N", help="Samples for each prompt or text.")
+]
+Temperature = Annotated[
+    float | None, typer.Option("--temperature", parser=decimal, metavar="X", help="0 takes the most probable token.")
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", parser=whole, metavar="N", help="Seed; every sample has a stream of its own.")
+]
+Sampler = Annotated[str | None, typer.Option("--sampler", metavar="NAME", help="Name of the sampler.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Show the canvas in the terminal while it fills.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per sample and line instead of the text.")]
 
@@ -57,4 +67,4 @@ def emit(samples: Iterable[Any], *, as_json: bool) -> None:
             show(sample, as_json=True)
         else:
             typer.echo(sample.headline(), err=True)
-            typer.echo(sample.text)
+            put(sample.text)
