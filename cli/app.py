@@ -1,15 +1,16 @@
 """What every command shares: its options, how a configuration is loaded, and how errors end.
 
 stdout is the product (text or JSON lines), stderr the talk. Exit codes: 0 done; 2 a mistake in the user's hands, told
-in one line; 130 interrupted; 1 a fault of ours, with its traceback. Nothing heavy is imported here: ``--help`` must
-answer at once, so a command imports its parameters when it runs and the library after they are valid.
+in one line; 128 + N ended by signal N (130 Ctrl-C, 143 SIGTERM, 141 nobody reads stdout any more); 1 a fault of ours,
+with its traceback. Nothing heavy is imported here: ``--help`` must answer at once, so a command imports its parameters
+when it runs and the library after they are valid.
 """
 
 from __future__ import annotations
 
 import errno
 import functools
-import sys
+import signal
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -17,7 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
+from cli import streams
+from cli.usage import Command, fail
 from diffusionlm.errors import FlowLMError
+from diffusionlm.training.signals import Terminated, raise_on_termination
 
 if TYPE_CHECKING:
     from diffusionlm.workflows.params import CommandParams
@@ -26,8 +30,6 @@ P = TypeVar("P", bound="CommandParams")
 
 UNUSABLE_PATH = (PermissionError, NotADirectoryError, IsADirectoryError)
 """What the system says of a path that a user gave wrongly, wherever the path is first used."""
-
-EXIT_FAULT, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
 
 Config = Annotated[
     str | None,
@@ -90,7 +92,7 @@ def configure(
     if print_config:
         from config.print import printed
 
-        typer.echo(printed(loaded, params.command), nl=False)
+        put(printed(loaded, params.command), end="")
         raise typer.Exit
     _output.set(loaded.output_folder())
     return loaded
@@ -106,9 +108,12 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             function(*args, **kwargs)
         except FlowLMError as error:
             fail(" ".join(str(error).split("\n")))
+        except Terminated as stop:
+            typer.echo(f"{stop.signal_name}: ended", err=True)
+            raise typer.Exit(128 + signal.Signals[stop.signal_name]) from None
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            raise typer.Exit(128 + signal.SIGINT) from None
         except Exception as error:
             if device_full(error):
                 fail(f"no space left on the device that holds {_full_folder(error)}; free some space and run again")
@@ -117,12 +122,6 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             fail(f"cannot use {str(error.filename)!r}: {error.strerror}; check the path and its permissions")
 
     return run
-
-
-def fail(message: str) -> None:
-    """Print one line about a user's mistake and end with exit code 2."""
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(EXIT_USER)
 
 
 def device_full(error: BaseException | None) -> bool:
@@ -153,21 +152,31 @@ def show(result: Any, *, as_json: bool = False) -> None:
     if as_json:
         import json
 
-        typer.echo(json.dumps(result.record(), ensure_ascii=False, allow_nan=False))
+        line = json.dumps(result.record(), ensure_ascii=False, allow_nan=False)
+        # A lone surrogate becomes \\udXXX, which is JSON's own escape for it; as a raw byte it would not be JSON.
+        put(line.encode("utf-8", errors="backslashreplace").decode("utf-8"))
     else:
-        typer.echo(result.report())
+        put(result.report())
+
+
+def put(text: str, end: str = "\n") -> None:
+    """Print a part of the product on stdout; where nobody reads it any more (``| head``), end without a word."""
+    try:
+        typer.echo(f"{text}{end}", nl=False)
+    except BrokenPipeError:
+        streams.point_at_nothing(1)  # what still waits in the buffer would raise again when Python ends
+        raise typer.Exit(128 + signal.SIGPIPE) from None
 
 
 def make_app(function: Callable[..., None]) -> typer.Typer:
     """Return the application of one command; the command's docstring is its help."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(guarded(function))
+    app.command(cls=Command)(guarded(function))
     return app
 
 
 def run(app: typer.Typer) -> None:
     """Run an application as a process: the entry point of a console script."""
-    for stream in (sys.stdout, sys.stderr):
-        # Generated text may hold any character; a terminal with a narrow encoding must not stop the run.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    streams.prepare()
+    raise_on_termination()
     app()

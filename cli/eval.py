@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from cli import app as frame
+from cli.usage import whole
 
 
 def evaluate(
@@ -18,9 +19,13 @@ def evaluate(
     file: Annotated[
         str | None, typer.Option("--file", metavar="FILE", help="A text to score; else the run's held-out split.")
     ] = None,
-    documents: Annotated[int | None, typer.Option("--documents", help="Score so many documents; else all.")] = None,
-    draws: Annotated[int | None, typer.Option("--draws", help="Noise levels per row.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the noise.")] = None,
+    documents: Annotated[
+        int | None, typer.Option("--documents", parser=whole, metavar="N", help="Score so many documents; else all.")
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option("--draws", parser=whole, metavar="N", help="Noise levels per row.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", parser=whole, metavar="N", help="Seed of the noise.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
     config: frame.Config = None,
     settings: frame.Settings = None,

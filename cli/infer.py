@@ -12,6 +12,7 @@ import typer
 
 from cli import app as frame
 from cli import sampling_options as options
+from cli.usage import whole
 
 
 def infer(
@@ -24,7 +25,9 @@ def infer(
         typer.Option(metavar="FILE", help='Prompts, one per line (or .jsonl with a "prompt" each); - reads stdin.'),
     ] = None,
     checkpoint: frame.Checkpoint = None,
-    length: Annotated[int | None, typer.Option("--length", help="Tokens to generate after the prompt.")] = None,
+    length: Annotated[
+        int | None, typer.Option("--length", parser=whole, metavar="N", help="Tokens to generate after the prompt.")
+    ] = None,
     steps: options.Steps = None,
     samples: options.Samples = None,
     temperature: options.Temperature = None,

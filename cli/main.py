@@ -23,8 +23,9 @@ from cli import (
     train,
     train_tokenizer,
 )
+from cli.usage import Command, Group
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+app = typer.Typer(cls=Group, add_completion=False, pretty_exceptions_enable=False, invoke_without_command=True)
 
 COMMANDS = {
     "train": train.train,
@@ -42,7 +43,7 @@ COMMANDS = {
     "schema": schema.schema,
 }
 for _verb, _function in COMMANDS.items():
-    app.command(_verb)(frame.guarded(_function))
+    app.command(_verb, cls=Command)(frame.guarded(_function))
 
 
 def _show_version(asked: bool) -> None:
@@ -54,11 +55,14 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def flowlm(
+    context: typer.Context,
     _version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version and end.")
     ] = False,
 ) -> None:
     """Language models that generate by discrete flow matching: train, sample, infill and evaluate."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def run() -> None:

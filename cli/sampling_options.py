@@ -10,12 +10,22 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.app import Flag, show
+from cli.app import Flag, put, show
+from cli.usage import decimal, whole
 
-Steps = Annotated[int | None, typer.Option("--steps", help="Sampling steps: at most so many network evaluations.")]
-Samples = Annotated[int | None, typer.Option("--samples", help="Samples for each prompt or text.")]
-Temperature = Annotated[float | None, typer.Option("--temperature", help="0 takes the most probable token.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed; every sample has a stream of its own.")]
+Steps = Annotated[
+    int | None,
+    typer.Option("--steps", parser=whole, metavar="N", help="Sampling steps: at most so many network evaluations."),
+]
+Samples = Annotated[
+    int | None, typer.Option("--samples", parser=whole, metavar="N", help="Samples for each prompt or text.")
+]
+Temperature = Annotated[
+    float | None, typer.Option("--temperature", parser=decimal, metavar="X", help="0 takes the most probable token.")
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", parser=whole, metavar="N", help="Seed; every sample has a stream of its own.")
+]
 Sampler = Annotated[
     str | None,
     typer.Option(
@@ -28,6 +38,7 @@ Guidance = Annotated[
     float | None,
     typer.Option(
         "--guidance",
+        parser=decimal,
         metavar="W",
         help="Classifier-free guidance away from what would be written without the given text; 0 = off. Twice the "
         "network evaluations.",
@@ -85,4 +96,4 @@ def emit(samples: Iterable[Any], *, as_json: bool) -> None:
             show(sample, as_json=True)
         else:
             typer.echo(sample.headline(), err=True)
-            typer.echo(sample.text)
+            put(sample.text)

@@ -25,9 +25,9 @@ def schema(
 
     if write:
         for path in schemas.write(folder):
-            typer.echo(path)
+            frame.put(str(path))
     else:
-        typer.echo(schemas.text(command), nl=False)
+        frame.put(schemas.text(command), end="")
 
 
 app = frame.make_app(schema)

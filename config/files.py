@@ -53,5 +53,7 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text: byte {error.start} cannot be decoded") from None
+    except ValueError:
+        raise ConfigError(f"{path}: holds a number of thousands of digits; shorten it") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None

@@ -56,6 +56,12 @@ def describe(root: type[Strict], place: Place, error: ErrorDetails) -> str:
     if kind in ("value_error", "assertion_error"):
         said = str(context["error"])
         return f"{key}: {said}" if place.dotted else said
+    if kind == "string_pattern_mismatch":
+        return f"{key}: {shown(error['input'])} is not allowed; it must match {context['pattern']}"
+    if kind == "string_unicode":
+        return f"{key}: {shown(error['input'])} is not allowed; it must be UTF-8 text"
+    if kind == "tuple_type":
+        return f"{key}: {shown(error['input'])} is not allowed; it must be a list, in square brackets"
     wanted = error["msg"].removeprefix("Input should be ").split(", unable")[0].split(", got")[0]
     return f"{key}: {shown(error['input'])} is not allowed; it must be {wanted}"
 

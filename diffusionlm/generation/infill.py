@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 MARKER = re.compile(r"(\\*)(<\|hole(?::([^|<>\n]*))?\|>|<\|draft\|>|<\|/draft\|>)")
 OPEN, CLOSE = "<|draft|>", "<|/draft|>"
+_DIGITS = 18  # a longer number is no hole that anyone means, and Python refuses to read one of thousands of digits
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,12 @@ def parse_holes(text: str) -> Pieces:
 
 
 def _hole(marker: str, length: str | None) -> Hole:
-    if length is None or not (length.isascii() and length.isdigit()) or int(length) == 0:
+    if length is None or not (length.isascii() and length.isdigit()) or not length.strip("0"):
         raise ConfigError(
             f"{marker!r} is no hole: write <|hole:12|> for a hole of 12 tokens, or \\{marker} for the plain text"
         )
+    if len(length) > _DIGITS:
+        raise ConfigError(f"a hole whose length has {len(length)} digits fits no context; shorten it")
     return Hole(int(length))
 
 

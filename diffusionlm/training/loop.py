@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 
@@ -108,7 +108,7 @@ class Outcome:
         step: Optimizer steps done.
     """
 
-    reason: Literal["finished", "SIGINT", "SIGTERM"]
+    reason: str
     step: int
 
 
@@ -174,9 +174,10 @@ class Loop:
                 self.save()
                 saved = state.step
             self._leave_out(time.monotonic() - paused)
-        reason: Literal["finished", "SIGINT", "SIGTERM"] = "finished"
+        reason = "finished"
         if not self._used_up():
-            reason = "SIGINT" if stop.signal_name == "SIGINT" else "SIGTERM"
+            assert stop.signal_name is not None, "the loop ends early only on a signal"
+            reason = stop.signal_name
         elif self.intervals.validate and validated != state.step:
             self.hooks.validate(state.step)
             saved = -1

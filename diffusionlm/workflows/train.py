@@ -33,7 +33,7 @@ from diffusionlm.runlog import (
 )
 from diffusionlm.training.budget import Used, expected_steps
 from diffusionlm.training.loop import Hooks, Intervals, Loop, Outcome
-from diffusionlm.training.signals import stop_on_signals
+from diffusionlm.training.signals import Terminated, stop_on_signals
 from diffusionlm.training.step import TrainStep
 from diffusionlm.workflows.assemble import Parts, build_parts, restore, save_parts
 from diffusionlm.workflows.changes import tell_changes
@@ -64,7 +64,7 @@ def train(params: TrainParams) -> TrainReport:
     Raises:
         FlowLMError: Something in the configuration, the text or the run folder is wrong; one line says what.
     """
-    folder = params.output_folder()
+    folder, tables = params.output_folder(), tomllib.loads(to_toml(params))
     start = decide_start(folder, params.run.resume)
     device = choose_device(params.run.device)
     set_threads(params.run.threads)
@@ -83,7 +83,6 @@ def train(params: TrainParams) -> TrainReport:
         lambda tokenizer: check_samples(tokenizer, params.model.context_length, params.samples, params.generation),
     )
     parts = build_parts(params, text.tokenizer.vocab_size, device)
-    tables = tomllib.loads(to_toml(params))
     if checkpoint is not None:
         restore(parts, checkpoint, params, text.fingerprint)
         say(f"resuming {checkpoint.path} at step {parts.progress.step}")
@@ -165,10 +164,11 @@ class _Run:
             self.log.say(score_words(*scores, self.parts.progress))
             self._samples(outcome.step)
             self.log.artifact("checkpoint", last, "model")
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             self.log.close()
             say(interrupted_words(last))
-            return TrainReport(self.folder, last, Outcome("SIGINT", outcome.step), *scores)
+            name = stop.signal_name if isinstance(stop, Terminated) else "SIGINT"
+            return TrainReport(self.folder, last, Outcome(name, outcome.step), *scores)
         return TrainReport(self.folder, last, outcome, *scores)
 
     def _sampled_before(self) -> set[tuple[str, int]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import resource
 import subprocess
 import sys
@@ -92,7 +91,9 @@ def test_flowlm_has_every_verb():
 
 
 def test_flowlm_alone_shows_help():
-    assert "train-tokenizer" in CliRunner().invoke(main.app, []).output
+    result = CliRunner().invoke(main.app, [])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "train-tokenizer" in result.stdout
 
 
 HEAVY = ("torch", "numpy", "datasets", "transformers", "tokenizers", "wandb", "pydantic", "safetensors")
@@ -169,10 +170,6 @@ def test_a_missing_checkpoint_option_is_said(verb):
     result = invoke(verb, *[word for word in needed(verb) if word not in ("--checkpoint", "runs/x")])
     assert result.exit_code == 2
     assert result.stderr.startswith("error: checkpoint: is required and missing")
-
-
-def test_an_unknown_option_is_a_usage_error():
-    assert invoke("train", "--stesp", "3").exit_code == 2
 
 
 @dataclass(frozen=True)
@@ -295,12 +292,3 @@ def test_schema_prints_and_writes(tmp_path):
     assert result.exit_code == 0
     assert (tmp_path / "train.json").exists()
     assert CliRunner().invoke(main.app, ["schema", "trian"]).exit_code == 2
-
-
-def test_generated_text_survives_a_narrow_terminal():
-    code = "from cli import app as frame\nimport typer\n"
-    code += "def say() -> None:\n    '''Say.'''\n    typer.echo('caf\\u00e9 \\U0001f600')\n"
-    code += "frame.run(frame.make_app(say))\n"
-    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT, env=environment)
-    assert done.stdout == b"caf\xe9 ?\n"

@@ -48,3 +48,10 @@ def test_what_is_not_toml_is_named_with_its_line(tmp_path):
     path.write_bytes(b"a = '\xff'")
     with pytest.raises(ConfigError, match=r"not UTF-8 text: byte 5"):
         files.read(path)
+
+
+def test_a_number_of_more_digits_than_python_reads(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text(f"a = {'9' * 5000}")
+    with pytest.raises(ConfigError, match=r"a\.toml: holds a number of thousands of digits"):
+        files.read(path)

@@ -5,6 +5,7 @@ import pytest
 from config.load import load
 from config.overrides import parse
 from diffusionlm.errors import ConfigError, PairingError
+from diffusionlm.workflows.params import TrainParams
 from tests.config.toy import FastParams, NeedyParams, SlowParams, ToyParams
 
 
@@ -156,3 +157,17 @@ def test_the_message_names_the_option_that_set_the_value(toml):
 def test_an_error_of_the_library_keeps_its_kind(toml):
     with pytest.raises(PairingError, match=r"toy\.toml: a title and a rule that do not fit"):
         load(ToyParams, toml("title = 'unpaired'"))
+
+
+@pytest.mark.parametrize(
+    ("option", "wanted"),
+    [
+        ("samples.prompts=abc", "samples.prompts: 'abc' is not allowed; it must be a list, in square brackets"),
+        ("run.name=\udcff", "run.name: '\\udcff' is not allowed; it must be UTF-8 text"),
+        ("run.name=a/b", r"run.name: 'a/b' is not allowed; it must match ^[^/\\\s][^/\\]*$"),
+    ],
+)
+def test_texts_and_lists_of_training(option, wanted):
+    with pytest.raises(ConfigError) as caught:
+        load(TrainParams, "quickstart", [parse(option)])
+    assert str(caught.value) == f"--set {option}: {wanted}"

@@ -24,6 +24,7 @@ from diffusionlm.errors import ConfigError
         ("", ABSENT),
         ('""', ""),
         ("1\nother = 2", "1\nother = 2"),
+        ("9" * 5000, "9" * 5000),
     ],
 )
 def test_values(text, value):

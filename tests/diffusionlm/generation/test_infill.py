@@ -55,6 +55,12 @@ def test_a_malformed_marker_is_an_error(marker: str) -> None:
         parse_holes(f"before {marker} after")
 
 
+@pytest.mark.parametrize("digits", [19, 5000])
+def test_a_hole_of_more_digits_than_python_reads(digits: int) -> None:
+    with pytest.raises(ConfigError, match=f"has {digits} digits fits no context"):
+        parse_holes(f"<|hole:{'9' * digits}|>")
+
+
 @given(pieces_of_text.map("".join))
 def test_every_text_can_be_escaped(text: str) -> None:
     assert parse_holes(escape_holes(text)) == ((text,) if text else ())

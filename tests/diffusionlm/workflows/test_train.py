@@ -18,6 +18,7 @@ import diffusionlm
 import diffusionlm.workflows.train as workflow
 from diffusionlm.checkpoint import Best, load_checkpoint
 from diffusionlm.errors import CheckpointError, ConfigError, DataError
+from diffusionlm.training.signals import Terminated
 from diffusionlm.workflows.evaluate import evaluate
 from diffusionlm.workflows.infer import infer
 from diffusionlm.workflows.infill import infill
@@ -216,6 +217,15 @@ def test_a_tokenizer_that_runs_out_of_text_says_so_in_one_line(tmp_path: Path, c
     )
     [line] = [line for line in capsys.readouterr().err.splitlines() if "ran out of pairs" in line]
     assert line.startswith("warning: the corpus ran out of pairs")
+
+
+@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt(), 130), (Terminated(signal.SIGTERM), 143)])
+def test_the_exit_code_of_a_finished_run_names_the_signal(tmp_path: Path, monkeypatch, stop: BaseException, code: int):
+    def interrupt(*rest: object) -> None:
+        raise stop
+
+    monkeypatch.setattr(workflow, "sample_tables", interrupt)
+    assert train(configuration(write_text(tmp_path), tmp_path / "run", training={"steps": 2})).exit_code == code
 
 
 @pytest.mark.parametrize("at", ["scores", "samples"])

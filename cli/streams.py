@@ -1,0 +1,64 @@
+"""stdin, stdout and stderr of a command, made to bear what a shell does to them.
+
+A stream that was closed (``>&-``) is the null device, so that no file that is opened later takes its place. Bytes that
+are not UTF-8 come in as lone surrogates (a prompt on the command line, say) and go out as the bytes that they were.
+stderr goes quiet once nobody can read it: with ``2>&1 | tee`` a Ctrl-C ends tee first, and the run must still save.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import sys
+
+LOSSLESS = "flowlm-lossless"
+"""Name of the error handler: an escaped byte is written as itself, what the encoding cannot say as a question mark."""
+
+
+def prepare() -> None:
+    """Put the three streams of this process in order."""
+    codecs.register_error(LOSSLESS, lossless)
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if vars(sys)[name] is None:
+            point_at_nothing(descriptor)
+            mode, kind = ("w", io.BufferedWriter) if descriptor else ("r", io.BufferedReader)
+            setattr(sys, name, io.TextIOWrapper(kind(io.FileIO(descriptor, mode, closefd=False))))
+    sys.stdout.reconfigure(errors=LOSSLESS)  # type: ignore[union-attr]
+    raw = io.FileIO(sys.stderr.fileno(), "w", closefd=False)
+    sys.stderr = _Talk(io.BufferedWriter(raw), encoding=sys.stderr.encoding, errors=LOSSLESS, line_buffering=True)
+
+
+def lossless(error: UnicodeError) -> tuple[bytes, int]:
+    """Return the bytes for what an encoding refused, and where to go on: the handler behind ``LOSSLESS``."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    refused = error.object[error.start : error.end]
+    return b"".join(bytes([ord(c) - 0xDC00]) if "\udc80" <= c <= "\udcff" else b"?" for c in refused), error.end
+
+
+def point_at_nothing(descriptor: int) -> None:
+    """Make a file descriptor the null device: what is written to it, or still waits in a buffer, is gone."""
+    null = os.open(os.devnull, os.O_RDWR)
+    if null != descriptor:
+        os.dup2(null, descriptor)
+        os.close(null)
+
+
+class _Talk(io.TextIOWrapper):
+    """stderr whose loss stops nothing: the talk is not worth a run."""
+
+    def write(self, text: str, /) -> int:
+        """Write, or go quiet for good."""
+        try:
+            return super().write(text)
+        except OSError:
+            point_at_nothing(self.fileno())
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or go quiet for good."""
+        try:
+            super().flush()
+        except OSError:
+            point_at_nothing(self.fileno())

@@ -1,0 +1,91 @@
+"""What a shell does to a command's streams: closed, cut off, or holding bytes that are not UTF-8."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+COMMAND = "from cli import app as frame\nimport sys, typer\n{before}\ndef command() -> None:\n    '''Do one thing.'''\n"
+
+
+def run(body, *, before="", shell='"$@"', words=(), **environment):
+    """Run a command with this body below a line of shell, and return what came out as bytes."""
+    code = COMMAND.format(before=before) + "".join(f"    {line}\n" for line in body.splitlines())
+    code += "frame.run(frame.make_app(command))\n"
+    return subprocess.run(
+        ["bash", "-c", shell, "bash", sys.executable, "-c", code, *words],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
+    )
+
+
+ESCAPED = "frame.put('a\\udcff\\udcfe\\ud800b')"
+
+
+def test_bytes_that_are_not_utf8_go_out_as_they_came_in():
+    assert run(ESCAPED).stdout == b"a\xff\xfe?b\n"
+
+
+def test_a_narrow_encoding_stops_nothing():
+    done = run("frame.put('caf\\u00e9 \\U0001f600\\udcff')", PYTHONIOENCODING="latin-1")
+    assert (done.returncode, done.stdout) == (0, b"caf\xe9 ?\xff\n")
+
+
+def test_json_stays_json():
+    before = "class Result:\n    def record(self):\n        return {'text': 'a\\udcff\\u00e9\\n'}"
+    done = run("frame.show(Result(), as_json=True)", before=before)
+    assert done.stdout == '{"text": "a\\udcffé\\n"}\n'.encode()
+
+
+@pytest.mark.parametrize("body", ["frame.put('product')", "typer.echo('talk', err=True)", "sys.stdin.buffer.read()"])
+def test_closed_streams(body):
+    done = run(body, shell='"$@" <&- >&- 2>&-; echo $?')
+    assert done.stdout == b"0\n"
+
+
+def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path):
+    path = tmp_path / "data"
+    body = f"with open({str(path)!r}, 'w') as file:\n    frame.put('product')\n    file.write('data')"
+    assert run(body, shell='"$@" >&-').returncode == 0
+    assert path.read_text() == "data"
+
+
+def test_a_reader_that_leaves_ends_the_command_without_a_word():
+    body = "for number in range(100000):\n    frame.put(str(number))"
+    done = run(body, shell='"$@" | head -1; echo ${PIPESTATUS[0]}')
+    assert done.stdout == b"0\n141\n"
+    assert done.stderr == b""
+
+
+def test_talk_that_nobody_reads_stops_nothing():
+    body = "for number in range(100000):\n    print(number, file=sys.stderr)\nframe.put('saved')"
+    done = run(body, shell='{ "$@" 2>&1 >&3 | true; echo ${PIPESTATUS[0]}; } 3>&1')
+    assert done.stdout == b"saved\n0\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"), [("TERM", 143, b"SIGTERM: ended\n"), ("HUP", 129, b"SIGHUP: ended\n")]
+)
+def test_termination_cleans_up(tmp_path, name, code, words):
+    path = tmp_path / "half"
+    before = "import os, pathlib, signal, time\n"
+    body = (
+        f"half = pathlib.Path({str(path)!r})\nhalf.touch()\n"
+        f"try:\n    os.kill(os.getpid(), signal.SIG{name})\n    time.sleep(60)\nfinally:\n    half.unlink()"
+    )
+    done = run(body, before=before)
+    assert (done.returncode, done.stderr) == (code, words)
+    assert not path.exists()
+
+
+def test_nohup_is_respected():
+    body = "os.kill(os.getpid(), signal.SIGHUP)\nframe.put('alive')"
+    done = run(body, before="import os, signal\n", shell="trap '' HUP; \"$@\"")
+    assert (done.returncode, done.stdout) == (0, b"alive\n")
