@@ -22,7 +22,7 @@ from diffusionlm.objective.bound import Scored
 from diffusionlm.objective.engine import make_pass, run_pass
 from diffusionlm.objective.rows import Loss, Rows, cross_entropy
 from diffusionlm.process import Process
-from diffusionlm.process.head import add_dense_evidence
+from diffusionlm.process.head import add_dense_evidence, convert_head
 from diffusionlm.process.layout import time_groups
 from diffusionlm.rng import Draws, key
 
@@ -97,19 +97,22 @@ def _at(model: ScoredModel, process: Process, batch: Batch, step: int, seed: int
     corrupted = process.corrupt(batch.x_1, t, batch.editable, groups, noise)
     view = process.view(corrupted, batch.x_1, batch.segments, batch.positions)
     weight = batch.editable.double()
-    term = Term(view, Scored(batch.editable, weight, _posterior_loss(model)))
+    term = Term(view, Scored(batch.editable, weight, _posterior_loss(model, process)))
     one = make_pass(term, corrupted, batch.x_1)
     return (run_pass(model, one)[1].double() * one.weight).sum()
 
 
-def _posterior_loss(model: ScoredModel) -> Loss | None:
+def _posterior_loss(model: ScoredModel, process: Process) -> Loss | None:
     """Return the cross-entropy of the posterior, whichever head the network has."""
     if model.kind == "posterior":
         return None
 
     def loss(logits: torch.Tensor, rows: Rows) -> torch.Tensor:
-        assert rows.state is not None, "a process of ids has a bound"
-        evidence = rows.state.evidence(rows.index, logits.dtype)
-        return cross_entropy(add_dense_evidence(logits, evidence, "leave_one_out", "posterior"), rows)
+        if rows.state is not None:
+            evidence = rows.state.evidence(rows.index, logits.dtype)
+            return cross_entropy(add_dense_evidence(logits, evidence, "leave_one_out", "posterior"), rows)
+        assert rows.noise is not None, "a process over ids knows its noise"
+        turned = convert_head(logits, rows.z, rows.noise, process.vocabulary, "leave_one_out", "posterior")
+        return cross_entropy(turned, rows)
 
     return loss

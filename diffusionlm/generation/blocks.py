@@ -73,6 +73,15 @@ class Blocks:
         number = self.number.clamp_min(1)
         return self.steps // number + (block < self.steps % number).long()
 
+    def own_time(self, process: Process, block: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Return (B, T) float64: the time at which each position of the current block stands, as noise goes.
+
+        The network may be told another one (``model_time``); how much a token tells of itself is a matter of this one.
+        """
+        if self.place is not None:
+            return self.model_time(process, block, t)
+        return t[:, None].expand(self.index.shape)
+
     def model_time(self, process: Process, block: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """Return (B, T) float64: the time that the network is told.
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from diffusionlm.generation.blocks import Blocks
 from diffusionlm.generation.canvas import Canvas
 from diffusionlm.lazy import torch
+from diffusionlm.process import Process
 from diffusionlm.rng import Draws
 from diffusionlm.sampling import Predictor, Sampler, State, TraceStep
 from diffusionlm.sampling.guidance import GuidedPredictor
-from diffusionlm.sampling.predictor import ConvertedPredictor
+from diffusionlm.sampling.predictor import turned
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ def sample(
         ConfigError: Fewer steps than blocks, or a block length beside a process with blocks of its own.
         PairingError: The sampler cannot use this kind of head, or start from a draft; or the process cannot be guided.
     """
-    process = sampler.process
-    predictor, passes = _head(predictor, sampler, canvas, guidance)
+    process, wanted = sampler.process, sampler.wanted_head(predictor.kind)
+    predictor, passes = _guided(predictor, process, canvas, guidance)
     blocks = Blocks.of(canvas.editable, block_length, steps, process.blocks(canvas.positions()))
     z = start = _start(sampler, canvas, _draws(canvas, seed, 0))
     block, step = torch.zeros_like(blocks.number), torch.zeros_like(blocks.number)
@@ -112,9 +113,12 @@ def sample(
         state = State(z, is_open, t, step, blocks.planned(block), _draws(canvas, seed, n), memory, canvas.draft)
         plan = sampler.plan(state)
         rows = plan.sites.flatten().nonzero().squeeze(1)
-        shown = z if plan.shown is None else plan.shown
-        told = blocks.model_time(process, block, t if plan.told is None else plan.told)
-        logits = predictor.predict(shown, told, rows) if rows.numel() else nothing
+        logits = nothing
+        if rows.numel():
+            shown, within = z if plan.shown is None else plan.shown, t if plan.told is None else plan.told
+            logits = predictor.predict(shown, blocks.model_time(process, block, within), rows)
+            times = blocks.own_time(process, block, within)
+            logits = turned(logits, shown, times, rows, process, predictor.kind, wanted)
         moved = sampler.step(state, plan, rows, logits)
         z_new = torch.where(is_open, moved.z, z)
         if trace:
@@ -132,17 +136,14 @@ def sample(
     return Sampled(z, nfe, n, tuple(changes), start)
 
 
-def _head(
-    predictor: Predictor, sampler: Sampler, canvas: Canvas, guidance: float
+def _guided(
+    predictor: Predictor, process: Process, canvas: Canvas, guidance: float
 ) -> tuple[Predictor, torch.Tensor | int]:
-    """Return the head that the sampler reads, and the network evaluations that a row takes in a call, (B,) or 1."""
-    wanted, passes = sampler.wanted_head(predictor.kind), 1
-    if guidance > 0.0:
-        predictor = guided = GuidedPredictor(predictor, sampler.process, canvas.given, guidance)
-        passes = guided.passes
-    if wanted != predictor.kind:
-        predictor = ConvertedPredictor(predictor, sampler.process, wanted)
-    return predictor, passes
+    """Return the head with guidance, and the network evaluations that a row takes in a call, (B,) or 1."""
+    if guidance == 0.0:
+        return predictor, 1
+    guided = GuidedPredictor(predictor, process, canvas.given, guidance)
+    return guided, guided.passes
 
 
 def _start(sampler: Sampler, canvas: Canvas, draws: Draws) -> torch.Tensor:

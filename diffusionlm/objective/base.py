@@ -18,6 +18,7 @@ from diffusionlm.objective.bound import Scored
 from diffusionlm.objective.masking import MaskingParams
 from diffusionlm.objective.rows import Loss, Rows, cross_entropy
 from diffusionlm.params import Strict
+from diffusionlm.process import PROCESSES
 from diffusionlm.process.base import Bound, Corrupted, Process, View
 from diffusionlm.process.head import Head, add_dense_evidence, convert_head
 from diffusionlm.process.times import TimesParams
@@ -146,6 +147,12 @@ class Objective(ABC):
         """
         if params.masking.spans.never:
             return
+        method = PROCESSES[params_name(type(process))]
+        if method.state != "ids" or not method.random:
+            raise PairingError(
+                f"objective.masking.spans needs noise that takes positions one by one, which process "
+                f"{params_name(type(process))!r} does not; set objective.masking.spans = 0"
+            )
         if "corruption" in type(process).model_fields and process.corruption == "exact_count":
             raise PairingError(
                 "objective.masking.spans needs positions that are chosen one by one, and process.corruption = "

@@ -54,8 +54,11 @@ class Noise:
         return decay * self.at(z, vocabulary) - self._of(z, vocabulary, self.dmask, self.duniform)
 
     def evidence(self) -> torch.Tensor:
-        """Return ln(q_t(z | z)/q_t(z | x ≠ z)) of a data token z: what a token says for itself, in nats; ∞ if sure."""
-        return torch.log1p(self.kappa * self.size / self.uniform)
+        """Return ln(q_t(z | z)/q_t(z | x ≠ z)) of a data token z: what a token says for itself, in nats; ∞ if sure.
+
+        0 where a token can be neither clean nor noise (all is masked): nothing is known of a state that cannot be.
+        """
+        return torch.where(self.kappa > 0, torch.log1p(self.kappa * self.size / self.uniform), 0.0)
 
     def rows(self, index: torch.Tensor | slice) -> Noise:
         """Return the noise at some of the (flattened) positions."""

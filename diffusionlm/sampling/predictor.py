@@ -198,8 +198,25 @@ class ConvertedPredictor:
     def predict(self, z: Tokens, t: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return logits (N, K) of the wanted kind."""
         logits = self.predictor.predict(z, t, rows)
-        if not isinstance(z, torch.Tensor):
-            return add_dense_evidence(logits, z.evidence(rows, logits.dtype), self.predictor.kind, self.kind)
-        assert isinstance(self.process, DiscreteProcess), "states that are ids belong to a discrete process"
-        noise = self.process.noise(t.flatten()[rows])
-        return convert_head(logits, z.flatten()[rows], noise, self.process.vocabulary, self.predictor.kind, self.kind)
+        return turned(logits, z, t, rows, self.process, self.predictor.kind, self.kind)
+
+
+def turned(
+    logits: torch.Tensor, z: Tokens, t: torch.Tensor, rows: torch.Tensor, process: Process, have: Head, want: Head
+) -> torch.Tensor:
+    """Return logits (N, K) of the head that is wanted, at the flat indices ``rows`` (N,).
+
+    Args:
+        logits: (N, K), of the head that there is.
+        z: (B, T) int64 canvases, or states on the simplex.
+        t: (B, T) float64, the times at which the tokens stand there: within blocks, those of each block.
+        rows: (N,) int64.
+        process: Knows what a token tells of itself.
+        have, want: The heads.
+    """
+    if have == want:
+        return logits
+    if not isinstance(z, torch.Tensor):
+        return add_dense_evidence(logits, z.evidence(rows, logits.dtype), have, want)
+    assert isinstance(process, DiscreteProcess), "states that are ids belong to a discrete process"
+    return convert_head(logits, z.flatten()[rows], process.noise(t.flatten()[rows]), process.vocabulary, have, want)

@@ -19,7 +19,7 @@ from diffusionlm.data.params import DataParams
 from diffusionlm.data.rows import RowLoader
 from diffusionlm.data.sources import SOURCES
 from diffusionlm.data.store import TokenStore
-from diffusionlm.errors import CheckpointError, DataError
+from diffusionlm.errors import CheckpointError, DataError, PairingError
 from diffusionlm.evaluation import (
     BaselineReport,
     ByteCounts,
@@ -29,6 +29,7 @@ from diffusionlm.evaluation import (
     to_json,
     to_table,
 )
+from diffusionlm.registry import params_name
 from diffusionlm.workflows.corpus import batches_in_order, score_text
 from diffusionlm.workflows.opened import Opened, open_checkpoint
 from diffusionlm.workflows.params import EvalParams
@@ -69,6 +70,11 @@ def evaluate(params: EvalParams) -> EvalReport:
         FlowLMError: The checkpoint or the text is missing, damaged or empty.
     """
     opened = open_checkpoint(params)
+    if opened.process.bound == "none":  # before any text is read
+        raise PairingError(
+            f"process {params_name(type(opened.process.params))!r} has no likelihood bound, so there is nothing to "
+            "evaluate here; its training reports cross-entropies, and flowlm compare its samples"
+        )
     documents = _documents(opened, params)
     cache = cache_folder(_data_params(opened).cache)
     store = tokenize(documents, opened.tokenizer, cache)

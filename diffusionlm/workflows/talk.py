@@ -58,20 +58,26 @@ def score_words(report: LikelihoodReport | None, baselines: BaselineReport | Non
     return "\n".join(lines)
 
 
-def next_words(folder: Path, samples: SamplesParams) -> str:
+def next_words(folder: Path, samples: SamplesParams, has_bound: bool = True) -> str:
     """Return the closing lines of a finished run: what to try next."""
-    return "\n".join(["try next:", *(f"  {command}" for command in next_commands(folder, samples))])
+    return "\n".join(["try next:", *(f"  {command}" for command in next_commands(folder, samples, has_bound))])
 
 
-def next_commands(folder: Path, samples: SamplesParams) -> tuple[str, str, str]:
-    """Return three commands that work on a finished run as they stand, in the way that this one was started."""
+def next_commands(folder: Path, samples: SamplesParams, has_bound: bool = True) -> tuple[str, ...]:
+    """Return commands that work on a finished run as they stand, in the way that this one was started.
+
+    Args:
+        folder: The run.
+        samples: What it sampled.
+        has_bound: Whether its process has a likelihood bound, which is what eval reports.
+    """
     # `uv run` puts the commands on the PATH of its child alone; the variable is how the child can tell.
     start = "uv run " if "UV_RUN_RECURSION_DEPTH" in os.environ else ""
     run = shlex.quote(str(folder))
     prompt = next((text.strip("\n") for text in samples.prompts if text.strip()), "The ")
     text = samples.infill[0] if samples.infill else f"{prompt}<|hole:16|>"
-    return (
+    sampling = (
         f"{start}flowlm-infer --checkpoint {run} --prompt {shlex.quote(prompt)} --watch",
         f"{start}flowlm-infill --checkpoint {run} {shlex.quote(text)}",
-        f"{start}flowlm-eval --checkpoint {run}",
     )
+    return (*sampling, f"{start}flowlm-eval --checkpoint {run}") if has_bound else sampling

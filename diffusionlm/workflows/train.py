@@ -150,7 +150,7 @@ class _Run:
                 return TrainReport(self.folder, last, outcome, None, None)
             report = self._finish(last, outcome)
         if report.outcome.reason == "finished":
-            say(next_words(self.folder, params.samples))
+            say(next_words(self.folder, params.samples, self.parts.process.bound != "none"))
         return report
 
     def _finish(self, last: Path, outcome: Outcome) -> TrainReport:
