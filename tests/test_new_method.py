@@ -1,4 +1,4 @@
-"""A new process is one file and one import line: it trains, samples, is listed and contract-tested, nothing else edited.
+"""A new process is one file and one import line: it trains, samples, is listed and contract-tested, no more edits.
 
 The test adds one to a copy of the project and runs the copy, as someone who extends it would.
 """

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import torch
+from diffusionlm.lazy import torch
 
 Exchange = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """New keys and values (B, H_kv, N, d) to all that can be read, (B, H_kv, W, d)."""

@@ -32,13 +32,14 @@ class CEEntropy(CE):
     Params = CEEntropyParams
 
     def loss(self) -> Loss | None:
-        strength = self.params.entropy
+        strength, plain = self.params.entropy, super().loss()
         if strength == 0.0:
-            return None
+            return plain
 
         def penalised(logits: torch.Tensor, rows: Rows) -> torch.Tensor:
             log_p = logits.log_softmax(-1)
             entropy = -(log_p.exp() * log_p).sum(-1)
-            return cross_entropy(logits, rows) - strength * (1.0 - rows.t).to(logits.dtype) * entropy
+            value = cross_entropy(logits, rows) if plain is None else plain(logits, rows)
+            return value - strength * (1.0 - rows.t).to(logits.dtype) * entropy
 
         return penalised

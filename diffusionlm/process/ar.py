@@ -57,6 +57,7 @@ class ArProcess(Process):
     objective = "ar"
     sampler = "ar"
     random = False
+    has_evidence = False
 
     def __init__(self, params: Any, vocabulary: Vocabulary) -> None:
         super().__init__(params, vocabulary)

@@ -15,9 +15,10 @@ the next step fills (``remask``); with the first two the number of masks never g
 The rule reads the posterior p(x_i | z). Train it with the ``ce_all`` objective, or with the bound, on a process whose
 noise includes wrong tokens (``mixture``, ``uniform``, GIDD): the network then knows what a wrong token looks like, and
 that a right one is right. Under the pure ``mask`` process no token is ever wrong, so its network was taught nothing
-about visible tokens; the rule takes its output there as it is. Where the process has uniform noise the posterior's
-trust in what stands there is that of the time which the network is told: from noise the clock's, never later than
-``latest_time``. An earlier ``latest_time`` edits more. A heuristic: the samples' law is not the data law.
+about visible tokens: there the rule only fills, unless ``edits`` is set; it then takes the output as it is. Where the
+process has uniform noise the posterior's trust in what stands there is that of the time which the network is told:
+from noise the clock's, never later than ``latest_time``. An earlier ``latest_time`` edits more. A heuristic: the
+samples' law is not the data law.
 
 The any-position decoding of FlowLM with its faults mended (masks left behind, worst guesses first, a current token that
 is never looked at), and the token-to-token editing of LLaDA2.1, https://arxiv.org/abs/2602.08676. docs/MATH.md §4.
@@ -55,7 +56,7 @@ class AnyPositionParams(Strict):
     margin: float = Field(default=1.0, ge=0.0)
     """δ, in nats: and only if the best token's log-probability is higher than its own by more than this."""
     edits: int | None = Field(default=None, ge=0)
-    """Edits per step at most; unset = twice the block's tokens over its steps, rounded up."""
+    """Edits per step at most; unset = twice the block's tokens over its steps, or none where noise is masks alone."""
     order: EditOrder = "gain"
     """Which doubtful tokens first: gain (ln best − ln current), low_confidence, random, left_to_right."""
     replacement: Replacement = "argmax"
@@ -95,6 +96,11 @@ class AnyPosition(Sampler):
     def law(self) -> Law:
         return "heuristic"
 
+    @property
+    def _edits(self) -> bool:
+        """Whether tokens are edited at all."""
+        return self.process.has_uniform if self.params.edits is None else self.params.edits > 0
+
     def wanted_head(self, kind: Head) -> Head:
         # Without uniform noise a visible token is certain and there is nothing to convert: see the module's docstring.
         return "posterior" if self.process.has_uniform else kind
@@ -103,7 +109,7 @@ class AnyPosition(Sampler):
         u = ((state.step + 1) / (state.steps * self.params.fill)).double().clamp(max=1.0)
         memory, masked = self._memory(state), self.noise(state)
         wanted = masked & (self._fill_count(state, memory, u) > 0)[:, None]
-        if self.params.edits != 0:
+        if self._edits:
             wanted = wanted | (state.open & ~masked & (memory["edited"] < self.params.max_edits))
         told = torch.where(memory["late"], self.params.latest_time, state.t).clamp(EARLIEST, self.params.latest_time)
         return Plan(sites=wanted, u=u, told=told)
@@ -167,7 +173,9 @@ class AnyPosition(Sampler):
     def _edit_count(self, state: State) -> torch.Tensor:
         """Return (B,) int64: edits allowed in this step."""
         steps = state.steps.clamp_min(1)
-        if self.params.edits is None:
+        if not self._edits:
+            count = torch.zeros_like(steps)
+        elif self.params.edits is None:
             count = (2 * state.open.sum(1) + steps - 1) // steps
         else:
             count = torch.full_like(steps, self.params.edits)

@@ -206,8 +206,10 @@ class TestEveryPair:
     def test_so_is_the_other_head_that_is_converted(self, name: str, other: str, corruption: str) -> None:
         """A network declared to predict the other head is trained towards that one."""
         heads: dict[Head, Head] = {"posterior": "leave_one_out", "leave_one_out": "posterior"}
-        if other == "mask" and name == "ce_all":
+        if PROCESSES[other].bound_form == "ce" and name == "ce_all":
             pytest.skip("a visible token is certain, whatever the other head says")
+        if not PROCESSES[other].has_evidence:
+            pytest.skip("no other head is known")
         self.check_minimum(name, other, corruption, heads[OBJECTIVES[name].head])
 
     def check_minimum(self, name: str, other: str, corruption: str, head: Head | None) -> None:
@@ -227,7 +229,8 @@ class TestEveryPair:
 MASKING = {"prefix": 0.4, "suffix": 0.5, "spans": 0.5, "span_lengths": (2, 3)}
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+# Spans belong to noise that takes positions one by one, which autoregression has none of.
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "ar"])
 class TestEveryObjectiveWithCorruptionModes:
     """The same promises where documents get prefixes, lose their ends and are noised in spans."""
 

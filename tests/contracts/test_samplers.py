@@ -64,7 +64,10 @@ def process_of(name: str) -> Process:
 
 def run(pair: tuple[str, str], canvas: Canvas, steps: int, seed: int = 0, **options: object) -> Sampled:
     name, other = pair
-    sampler = SAMPLERS[name](SAMPLERS[name].Params(), process_of(other), Filters())
+    process = process_of(other)
+    sampler = SAMPLERS[name](SAMPLERS[name].Params(), process, Filters())
+    if process.blocks(canvas.positions()) is not None:
+        options.pop("block_length", None)  # it has blocks of its own
     head = MixingHead(sorted(sampler.heads)[-1], canvas.segments)
     return sample(head, sampler, canvas, steps=steps, seed=seed, **options)  # type: ignore[arg-type]
 

@@ -117,13 +117,14 @@ class SimplexProcess(Process):
 
         return SimplexState(self, t, level, x if given is None else given, noisy, coordinates, keys)
 
-    def start(self, draws: Draws, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """Return (B, T, C) the coordinates of pure noise."""
+    def start(self, draws: Draws, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Return (B, T, C) the coordinates of pure noise, float32 unless told otherwise."""
         nothing = torch.zeros_like(draws.position)
         return self.dense(self.state_of(nothing, nothing.double(), nothing.bool(), draws, START), dtype)
 
-    def dense(self, state: SimplexState, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """Return (B, T, C) coordinates of every site, for sampling only."""
+    def dense(self, state: SimplexState, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Return (B, T, C) coordinates of every site, for sampling only; float32 unless told otherwise."""
+        dtype = torch.float32 if dtype is None else dtype
         rows, length = state.shape
         out = torch.empty((rows * length, self.entries), dtype=dtype, device=state.t.device)
         size = chunk_sites(len(out), self.entries)

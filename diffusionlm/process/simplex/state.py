@@ -7,9 +7,8 @@ same function of the state in both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from diffusionlm.lazy import torch
 
@@ -34,8 +33,12 @@ def slice_sites(entries: int) -> int:
     return max(1, SLICE_ELEMENTS // entries)
 
 
-Coordinates = Callable[["slice | torch.Tensor", torch.dtype], torch.Tensor]
-"""(which of the B·T sites, dtype) → (n, C) coordinates, in the process's own form."""
+class Coordinates(Protocol):
+    """Makes coordinates in the process's own form."""
+
+    def __call__(self, sites: slice | torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Return (n, C) of which of the B·T sites."""
+        ...
 
 
 @dataclass(frozen=True)

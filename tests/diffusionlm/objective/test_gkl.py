@@ -78,5 +78,5 @@ def test_which_processes_it_refuses() -> None:
         PairingError, match=r"whose kind never changes; that of 'gidd' does; objectives that fit 'gidd'"
     ):
         GKL(GKLParams(), PROCESSES.build(GIDDProcess.Params(), Vocabulary.after(K)))
-    with pytest.raises(PairingError, match=r"process 'keep' has no likelihood bound.*: ce, ce_all, llada$"):
+    with pytest.raises(PairingError, match=r"process 'keep' has no likelihood bound.*: ce, ce_all, ce_entropy, llada$"):
         GKL(GKLParams(), PROCESSES.build(KeepProcess.Params(), Vocabulary.after(K)))

@@ -9,7 +9,8 @@ from diffusionlm.errors import PairingError
 from diffusionlm.generation.canvas import Hole, Template, lay_out
 from diffusionlm.generation.loop import Frame, Sampled, sample
 from diffusionlm.process import DiscreteProcess, Head
-from diffusionlm.sampling import AnyPosition, Filters, Predictor
+from diffusionlm.rng import Draws
+from diffusionlm.sampling import AnyPosition, Filters, Predictor, State
 from diffusionlm.sampling.any_position import AnyPositionParams
 from tests.oracle.near_certain import TEXT, K, near_certain, oracle, process_of
 
@@ -20,6 +21,8 @@ GREEDY = Filters(temperature=0.0)
 
 
 def rule(process: DiscreteProcess, filters: Filters = GREEDY, **settings: object) -> AnyPosition:
+    if not process.has_uniform:
+        settings = {"edits": 2, **settings}  # under masks alone edits are asked for
     return AnyPosition(AnyPositionParams.model_validate(settings), process, filters)
 
 
@@ -276,3 +279,15 @@ def test_frozen_tokens_of_a_draft_stay_even_if_wrong() -> None:
 def test_remasking_needs_a_mask_token() -> None:
     with pytest.raises(PairingError, match=r"cannot remask under process 'uniform'.*use replacement argmax or sample"):
         rule(process_of("uniform"), replacement="remask")
+
+
+def test_under_masks_alone_it_only_fills_unless_edits_are_asked_for() -> None:
+    """A network that was trained on masks was taught nothing about visible tokens, which it must not rewrite then."""
+    process = process_of("mask")
+    sampler = AnyPosition(AnyPositionParams(), process, GREEDY)
+    ids = torch.tensor([[0, K, 1, K]])
+    everywhere = torch.ones_like(ids, dtype=torch.bool)
+    draws = Draws(0, 0, torch.zeros_like(ids), torch.zeros_like(ids), torch.arange(4)[None])
+    zero = torch.zeros(1, dtype=torch.int64)
+    state = State(ids, everywhere, zero.double(), zero, zero + 1, draws, sampler.start(ids, everywhere))
+    assert sampler.plan(state).sites.tolist() == [[False, True, False, True]]

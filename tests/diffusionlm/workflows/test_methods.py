@@ -55,10 +55,10 @@ def test_text_and_markdown():
 
 def test_write(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    page.write_text(f"before\n{BEGIN}\nWHAT STOOD HERE\n{END}\nafter\n")
     assert invoke("--write", str(page)).stdout == f"{page}\n"
     text = page.read_text()
-    assert "old" not in text
+    assert "WHAT STOOD HERE" not in text
     assert (text.startswith("before\n"), text.endswith(f"{END}\nafter\n")) == (True, True)
     write(page, methods(MethodsParams()).tables)
     assert page.read_text() == text

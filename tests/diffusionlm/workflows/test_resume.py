@@ -230,7 +230,8 @@ def test_resuming_inside_the_run_forgets_what_came_later(finished, tmp_path):
 def changed(params: TrainParams, **sections: dict) -> TrainParams:
     """Return a configuration with some values changed."""
     tables = params.model_dump(mode="json", exclude_none=True)
-    return TrainParams.model_validate({**tables, **{name: {**tables[name], **new} for name, new in sections.items()}})
+    merged = {name: new if "name" in new else {**tables[name], **new} for name, new in sections.items()}
+    return TrainParams.model_validate({**tables, **merged})
 
 
 @pytest.mark.parametrize(
