@@ -9,14 +9,19 @@ finished ones (causal and block-causal patterns). Pope et al. 2022, https://arxi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from diffusionlm.lazy import torch
 
-Exchange = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""New keys and values (B, H_kv, N, d) to all that can be read, (B, H_kv, W, d)."""
+
+class Exchange(Protocol):
+    """Takes new keys and values in and hands out all that can be read."""
+
+    def __call__(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (B, H_kv, W, d) keys and values for new ones (B, H_kv, N, d)."""
+        ...
 
 
 class KVCache:

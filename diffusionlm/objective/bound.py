@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffusionlm.kernels.marginal_divergence import marginal_divergence
 from diffusionlm.lazy import torch
 from diffusionlm.objective.rows import Loss, Rows
 from diffusionlm.process.base import Corrupted, Process
@@ -64,6 +63,9 @@ def divergence(logits: torch.Tensor, rows: Rows) -> torch.Tensor:
         logits: (N, K) of the leave-one-out head.
         rows: Clean and noisy tokens, and ν_t.
     """
+    # Here, because the kernel needs torch as it is imported, and parameter classes import this module.
+    from diffusionlm.kernels.marginal_divergence import marginal_divergence
+
     noise = rows.noise
     assert noise is not None, "a divergence belongs to a discrete process"
     return marginal_divergence(logits, rows.x, rows.z, noise.kappa, noise.uniform / noise.size)
