@@ -4,6 +4,9 @@ Each thread counts into a table of its own; the words of all of them are then ad
 words, end to end in one array, and how often each occurs.
 """
 
+# Numba infers the types of compiled functions by itself; a checker that takes them for Python sees other ones.
+# pyright: reportArgumentType=false, reportReturnType=false, reportCallIssue=false, reportIndexIssue=false
+
 from __future__ import annotations
 
 import numpy as np

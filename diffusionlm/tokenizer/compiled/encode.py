@@ -4,6 +4,9 @@ The words of real text repeat, so most of them cost one look-up (``words``). Wha
 or where its ids lie in a pool. The memory is bounded: a full table is emptied, so that it follows the text.
 """
 
+# Numba infers the types of compiled functions by itself; a checker that takes them for Python sees other ones.
+# pyright: reportArgumentType=false, reportReturnType=false, reportCallIssue=false, reportIndexIssue=false
+
 from __future__ import annotations
 
 import numpy as np

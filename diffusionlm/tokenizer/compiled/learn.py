@@ -10,6 +10,9 @@ Ties go to the lexicographically greatest pair of byte strings; ``tokens`` holds
 most significant first, which decides most of them in one comparison.
 """
 
+# Numba infers the types of compiled functions by itself; a checker that takes them for Python sees other ones.
+# pyright: reportArgumentType=false, reportReturnType=false, reportCallIssue=false, reportIndexIssue=false
+
 from __future__ import annotations
 
 import numpy as np

@@ -4,6 +4,9 @@ A short word is searched from end to end for every merge; a long one keeps its p
 linked list, n log n steps in all. Both change an array of ids in place. ``ranks`` maps a pair to rank · 2³² + product.
 """
 
+# Numba infers the types of compiled functions by itself; a checker that takes them for Python sees other ones.
+# pyright: reportArgumentType=false, reportReturnType=false, reportCallIssue=false, reportIndexIssue=false
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,5 +1,8 @@
 """Pairs of symbols as keys: a hash table from (left, right) to a 64-bit value, two columns of one array."""
 
+# Numba infers the types of compiled functions by itself; a checker that takes them for Python sees other ones.
+# pyright: reportArgumentType=false, reportReturnType=false, reportCallIssue=false, reportIndexIssue=false
+
 from __future__ import annotations
 
 import numpy as np

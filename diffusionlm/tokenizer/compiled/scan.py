@@ -10,6 +10,9 @@ families of patterns are known:
 A pattern is an int: 0 = GPT2, D > 0 = GPT4 with at most D digits.
 """
 
+# Numba infers the types of compiled functions by itself; a checker that takes them for Python sees other ones.
+# pyright: reportArgumentType=false, reportReturnType=false, reportCallIssue=false, reportIndexIssue=false
+
 from __future__ import annotations
 
 import numpy as np
