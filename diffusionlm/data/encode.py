@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
@@ -61,27 +62,36 @@ def encode_documents(documents: Iterable[bytes], tokenizer: Tokenizer, workers: 
     Args:
         documents: Documents that hold at least one byte each.
         tokenizer: What encodes them; with several workers it must survive pickling.
-        workers: Processes; 1 encodes here. The tokens do not depend on it.
+        workers: Threads where the tokenizer lets them run side by side, else processes; 1 encodes here. The tokens do
+            not depend on it.
     """
     batches = _batches(documents)
     if workers == 1:
         for batch in batches:
             yield _encode_batch(batch, tokenizer)
         return
-    # A fresh interpreter per worker: forking a process that runs torch's threads can deadlock.
-    pool = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_set_tokenizer, initargs=(tokenizer,)
-    )
+    pool, work = _workers(tokenizer, workers)
     waiting: deque[Future[EncodedDocuments]] = deque()
     try:
         for batch in batches:
-            waiting.append(pool.submit(_encode_in_worker, batch))
+            waiting.append(pool.submit(work, batch))
             if len(waiting) > 3 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _workers(tokenizer: Tokenizer, workers: int) -> tuple[Executor, Callable[[list[bytes]], EncodedDocuments]]:
+    """Return what encodes batches side by side."""
+    if tokenizer.releases_lock:
+        return ThreadPoolExecutor(workers), partial(_encode_batch, tokenizer=tokenizer)
+    # A fresh interpreter per worker: forking a process that runs torch's threads can deadlock.
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_set_tokenizer, initargs=(tokenizer,)
+    )
+    return pool, _encode_in_worker
 
 
 def content_fingerprint(tokenizer_fingerprint: str, hashes: np.ndarray, n_tokens: int) -> str:
@@ -105,10 +115,10 @@ def _batches(documents: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def _encode_batch(batch: list[bytes], tokenizer: Tokenizer) -> EncodedDocuments:
-    encoded = [encode_document(document, tokenizer) for document in batch]
+    ids, lengths = tokenizer.encode_documents(batch)
     return EncodedDocuments(
-        tokens=np.concatenate(encoded),
-        lengths=np.array([len(tokens) for tokens in encoded], dtype=np.int64),
+        tokens=np.insert(ids.astype(token_dtype(tokenizer.vocab_size)), np.cumsum(lengths), tokenizer.eos_id),
+        lengths=lengths + 1,
         sizes=np.array([len(document) for document in batch], dtype=np.int64),
         hashes=np.array([document_hash(document) for document in batch], dtype=np.uint64),
     )

@@ -139,6 +139,19 @@ class Tokenizer(ABC):
     def _special_pattern(self) -> regex.Pattern[str]:
         return special_pattern(self.specials)
 
+    def encode_documents(self, documents: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids of some documents end to end, uint32 (N,), and how many each has, int64 (D,)."""
+        import numpy as np
+
+        parts = [self.encode_array(document) for document in documents]
+        sizes = np.fromiter(map(len, parts), dtype=np.int64, count=len(parts))
+        return np.concatenate([np.empty(0, dtype=np.uint32), *parts]), sizes
+
+    @property
+    def releases_lock(self) -> bool:
+        """Whether threads that encode run side by side, so that processes are not needed for it."""
+        return False
+
     # Ids → text
 
     def token_bytes(self, id: int) -> bytes:

@@ -1,7 +1,8 @@
 """Byte-level byte-pair encoding: words fall into bytes, then the most urgent merge is applied until none fits.
 
-Two things make it fast without a compiler. Real text repeats itself, so the ids of each word are remembered (packed, so
-that a document is one join); and a word never costs more than n log n, because adjacent pairs wait in a heap.
+Real text repeats itself, so the ids of each word are remembered (packed, so that a document is one join); and a word
+never costs more than n log n, because adjacent pairs wait in a heap. Here it is done in plain Python, which is the
+reference; from a megabyte of text on ``tokenizer/compiled`` does the same, where Numba is installed.
 
 Sennrich, Haddow & Birch, https://arxiv.org/abs/1508.07909; on bytes as in GPT-2 (Radford et al., 2019).
 """
@@ -9,15 +10,22 @@ Sennrich, Haddow & Birch, https://arxiv.org/abs/1508.07909; on bytes as in GPT-2
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diffusionlm.errors import TokenizerError
 from diffusionlm.tokenizer import alphabet, files
-from diffusionlm.tokenizer.base import Tokenizer, pack
+from diffusionlm.tokenizer.base import PlainEncoder, Text, Tokenizer, pack
+from diffusionlm.tokenizer.compiled import available, worthwhile
 from diffusionlm.tokenizer.lossless import to_bytes
-from diffusionlm.tokenizer.pretokenize import GPT2_PATTERN, WordStream
+from diffusionlm.tokenizer.pretokenize import PATTERNS, Pattern, WordStream
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from diffusionlm.tokenizer.compiled.engine import Engine, Stream
 
 Pair = tuple[int, int]
 
@@ -33,10 +41,17 @@ class BPETokenizer(Tokenizer):
         vocab: Token → id, all 256 single bytes and every merge's product included, specials not.
         merges: Pairs of tokens, the most urgent first.
         specials: Special token → id. Its ids and ``vocab``'s together are 0..K-1.
+        pattern: How text is cut into words.
+        compiled: Use the compiled path always (True), never (False), or where it is worth it. It never changes an id.
     """
 
     def __init__(
-        self, vocab: Mapping[bytes, int], merges: Sequence[tuple[bytes, bytes]], specials: Mapping[str, int]
+        self,
+        vocab: Mapping[bytes, int],
+        merges: Sequence[tuple[bytes, bytes]],
+        specials: Mapping[str, int],
+        pattern: Pattern = "gpt2",
+        compiled: bool | None = None,
     ) -> None:
         tokens = {id: token for token, id in vocab.items()} | {id: to_bytes(name) for name, id in specials.items()}
         assert len(tokens) == len(vocab) + len(specials) == 1 + max(tokens), (len(tokens), len(vocab), len(specials))
@@ -48,9 +63,15 @@ class BPETokenizer(Tokenizer):
         self._ranks = {(vocab[left], vocab[right]): rank for rank, (left, right) in enumerate(merges)}
         assert len(self._ranks) == len(merges), (len(self._ranks), len(merges))
         self._cache = _WordCache(self._encode_word)
+        self.pattern: Pattern = pattern
+        self.compiled = compiled
+        self._seen = 0
+        self._engine: Engine | None = None
 
     @classmethod
-    def from_merges(cls, merges: Sequence[tuple[bytes, bytes]], special_tokens: Sequence[str]) -> BPETokenizer:
+    def from_merges(
+        cls, merges: Sequence[tuple[bytes, bytes]], special_tokens: Sequence[str], pattern: Pattern = "gpt2"
+    ) -> BPETokenizer:
         """Number the ids as this project does: 256 bytes in GPT-2's order, the merges' products, the specials.
 
         Raises:
@@ -65,13 +86,52 @@ class BPETokenizer(Tokenizer):
             raise TokenizerError(
                 f"special token {clash!r} is written like an ordinary token; use a longer name, as in '<|{clash}|>'"
             )
-        return cls(vocab, merges, specials)
+        return cls(vocab, merges, specials, pattern)
 
     def __reduce__(self) -> tuple[type[BPETokenizer], tuple[object, ...]]:
-        return BPETokenizer, (self._vocab, self.merges, self.specials)  # the cache stays behind
+        # The cache stays behind.
+        return BPETokenizer, (self._vocab, self.merges, self.specials, self.pattern, self.compiled)
 
-    def _plain_encoder(self) -> _BPEEncoder:
-        return _BPEEncoder(self._cache)
+    def encode_array(self, text: Text, *, allow_special: bool = False) -> np.ndarray:
+        engine = self.engine(len(text))
+        if engine is None or (allow_special and self.specials):
+            return super().encode_array(text, allow_special=allow_special)
+        return engine.encode(to_bytes(text) if isinstance(text, str) else bytes(text))
+
+    def encode_documents(self, documents: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        engine = self.engine(sum(map(len, documents)))
+        return super().encode_documents(documents) if engine is None else engine.encode_many(documents)
+
+    def encode_batch(self, texts: Iterable[Text], *, allow_special: bool = False) -> list[list[int]]:
+        texts = list(texts)
+        engine = self.engine(sum(map(len, texts)))
+        if engine is None or (allow_special and self.specials):
+            return super().encode_batch(texts, allow_special=allow_special)
+        return engine.encode_batch([to_bytes(text) if isinstance(text, str) else bytes(text) for text in texts])
+
+    @property
+    def releases_lock(self) -> bool:
+        return self.compiled or (self.compiled is None and available())
+
+    def engine(self, size: int) -> Engine | None:
+        """Return the compiled encoder where it is worth it for ``size`` more bytes or characters of text."""
+        self._seen += size
+        if self._engine is None and worthwhile(self._seen, self.compiled):
+            from diffusionlm.tokenizer.compiled.engine import Engine
+
+            self._engine = Engine.of(self._byte_ids, self._ranks, self._products, self.pattern)
+        return self._engine
+
+    def _packed(self, text: Text, allow_special: bool) -> bytearray:
+        if allow_special and self.specials:
+            return super()._packed(text, allow_special)
+        engine = self.engine(len(text))
+        if engine is None:
+            return super()._packed(text, allow_special)
+        return bytearray(engine.encode(to_bytes(text) if isinstance(text, str) else bytes(text)).data)
+
+    def _plain_encoder(self) -> PlainEncoder:
+        return _BPEEncoder(self)
 
     def _encode_word(self, word: str) -> bytes:
         ids = [self._byte_ids[b] for b in to_bytes(word)]
@@ -80,7 +140,13 @@ class BPETokenizer(Tokenizer):
     def _content(self) -> dict[str, object]:
         tokens = [token.hex() for token in self._tokens]
         merges = [[left.hex(), right.hex()] for left, right in self.merges]
-        return {"name": "bpe", "pattern": GPT2_PATTERN, "tokens": tokens, "merges": merges, "specials": self.specials}
+        return {
+            "name": "bpe",
+            "pattern": PATTERNS[self.pattern],
+            "tokens": tokens,
+            "merges": merges,
+            "specials": self.specials,
+        }
 
     # Files
 
@@ -93,7 +159,7 @@ class BPETokenizer(Tokenizer):
             files.MERGES: files.write_merges(merges),
             files.SPECIALS: files.to_json(self.specials),
         }
-        files.write_folder(folder, "bpe", texts)
+        files.write_folder(folder, "bpe", texts, {} if self.pattern == "gpt2" else {"pattern": self.pattern})
 
     @classmethod
     def load(cls, folder: Path) -> BPETokenizer:
@@ -110,7 +176,8 @@ class BPETokenizer(Tokenizer):
         files.check_contiguous(shown, path)
         _check_tokens(path, shown, merges, specials)
         vocab = {alphabet.read(token): id for token, id in shown.items() if token not in specials}
-        return cls(vocab, [(alphabet.read(left), alphabet.read(right)) for left, right in merges], specials)
+        pairs = [(alphabet.read(left), alphabet.read(right)) for left, right in merges]
+        return cls(vocab, pairs, specials, files.read_pattern(Path(folder), tuple(PATTERNS)))  # type: ignore[arg-type]
 
 
 class _WordCache(dict[str, bytes]):
@@ -130,12 +197,20 @@ class _WordCache(dict[str, bytes]):
 
 
 class _BPEEncoder:
-    def __init__(self, cache: _WordCache) -> None:
-        self._cache = cache
-        self._words = WordStream()
+    """A stream of one text; it goes over to the compiled path where that has become worth it."""
+
+    def __init__(self, tokenizer: BPETokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._words = WordStream(tokenizer.pattern)
+        self._compiled: Stream | None = None
 
     def feed(self, text: str, *, final: bool) -> bytes:
-        return b"".join(map(self._cache.__getitem__, self._words.feed(text, final=final)))
+        if self._compiled is None and (engine := self._tokenizer.engine(len(text))) is not None:
+            self._compiled = engine.stream()
+            text = self._words.rest() + text
+        if self._compiled is not None:
+            return self._compiled.feed(to_bytes(text), final=final)
+        return b"".join(map(self._tokenizer._cache.__getitem__, self._words.feed(text, final=final)))
 
 
 def merge_word(ids: list[int], ranks: Mapping[Pair, int], products: Sequence[int]) -> list[int]:

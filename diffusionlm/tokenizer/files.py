@@ -1,6 +1,7 @@
 """The files of a tokenizer folder: GPT-2's ``vocab.json`` and ``merges.txt``, the specials, and what kind it is.
 
-    tokenizer_type.json   {"format": 1, "name": "bpe" | "byte"}; a folder without it is read as GPT-2 files
+    tokenizer_type.json   {"format": 1, "name": "bpe" | "byte"}, and "pattern" where it is not GPT-2's; a folder without
+                          it is read as GPT-2 files
     vocab.json            token, shown in the byte alphabet → id; special tokens by their plain names
     merges.txt            "#version: 0.2", then one merge "left right" a line, the most urgent first
     special_tokens.json   special token → id; without it, what no merge makes is special (GPT-2's own files)
@@ -11,7 +12,7 @@ Everything is UTF-8 with \\n line ends, whatever the locale. Only plain data liv
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diffusionlm.errors import TokenizerError
@@ -29,13 +30,13 @@ def to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, indent=0) + "\n"
 
 
-def write_folder(folder: Path, name: str, texts: Mapping[str, str]) -> None:
-    """Write a tokenizer folder: the kind ``name`` and the files ``texts`` (file name → content).
+def write_folder(folder: Path, name: str, texts: Mapping[str, str], facts: Mapping[str, str] | None = None) -> None:
+    """Write a tokenizer folder: the kind ``name``, ``facts`` beside it, and the files ``texts`` (file name → content).
 
     Raises:
         TokenizerError: The folder or a file cannot be written.
     """
-    kind = json.dumps({"format": FORMAT, "name": name}) + "\n"
+    kind = json.dumps({"format": FORMAT, "name": name, **(facts or {})}) + "\n"
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         for file, text in {**texts, TYPE: kind}.items():
@@ -60,11 +61,25 @@ def read_type(folder: Path) -> str:
             return "bpe"
         raise TokenizerError(f"no tokenizer in {folder}: neither {TYPE} nor {VOCAB} is there")
     content = _parse(path)
-    if not isinstance(content, dict) or set(content) != {"format", "name"}:
+    if not isinstance(content, dict) or set(content) - {"pattern"} != {"format", "name"}:
         raise TokenizerError(f'{path} must be {{"format": {FORMAT}, "name": "bpe" or "byte"}}')
     if content["format"] != FORMAT:
         raise TokenizerError(f"{path} has format {content['format']!r}, this version reads {FORMAT}; save it again")
     return str(content["name"])
+
+
+def read_pattern(folder: Path, known: Sequence[str]) -> str:
+    """Return the name of the pre-tokenisation pattern of a folder that ``read_type`` accepts; GPT-2's if none is named.
+
+    Raises:
+        TokenizerError: It is none of the ``known`` ones.
+    """
+    path = Path(folder) / TYPE
+    content = _parse(path) if path.exists() else {}
+    pattern = content.get("pattern", "gpt2") if isinstance(content, dict) else "gpt2"
+    if pattern not in known:
+        raise TokenizerError(f"{path} names an unknown pattern {pattern!r}; known: {', '.join(known)}")
+    return pattern
 
 
 def read_ids(path: Path) -> dict[str, int]:

@@ -18,6 +18,7 @@ import warnings
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Literal
 
 from pydantic import Field
@@ -34,8 +35,9 @@ from diffusionlm.tokenizer.base import (
     special_tokens_problem,
 )
 from diffusionlm.tokenizer.bpe import BPETokenizer, Pair
+from diffusionlm.tokenizer.compiled import worthwhile
 from diffusionlm.tokenizer.lossless import text_blocks, to_bytes, to_text
-from diffusionlm.tokenizer.pretokenize import WordStream
+from diffusionlm.tokenizer.pretokenize import Pattern, WordStream
 
 BYTES = 256
 APART = -1
@@ -52,6 +54,8 @@ class BPEParams(Strict):
     """Control tokens, last in the vocabulary; <|endoftext|>, which ends every document, must be among them."""
     train_bytes: int = Field(default=10_000_000, gt=0)
     """Training reads this many bytes of the corpus, from its start, and no more."""
+    pattern: Pattern = "gpt2"
+    """How text is cut into words: GPT-2's way, GPT-4's (and Llama 3's), or Qwen's."""
 
 
 class BPERecipe(TokenizerRecipe):
@@ -67,11 +71,17 @@ class BPERecipe(TokenizerRecipe):
             raise TokenizerError(
                 "a bpe tokenizer is trained on a corpus and none is given; give one, or read a folder (name = 'files')"
             )
-        return train_bpe(texts(), self.params.vocab_size, self.params.special_tokens, self.params.train_bytes)
+        params = self.params
+        return train_bpe(texts(), params.vocab_size, params.special_tokens, params.train_bytes, params.pattern)
 
 
 def train_bpe(
-    texts: Iterable[Text], vocab_size: int, special_tokens: Sequence[str] = (EOS,), train_bytes: int | None = None
+    texts: Iterable[Text],
+    vocab_size: int,
+    special_tokens: Sequence[str] = (EOS,),
+    train_bytes: int | None = None,
+    pattern: Pattern = "gpt2",
+    compiled: bool | None = None,
 ) -> BPETokenizer:
     """Return a tokenizer of ``vocab_size`` ids (256 bytes, merges, specials) trained on ``texts``.
 
@@ -83,6 +93,8 @@ def train_bpe(
         vocab_size: All ids. A corpus that runs out of pairs gives fewer, with a warning.
         special_tokens: Control tokens, numbered last.
         train_bytes: Read at most this many bytes of UTF-8.
+        pattern: How text is cut into words.
+        compiled: Use the compiled path always, never, or where it is worth it; it changes nothing but the time.
 
     Raises:
         TokenizerError: The vocabulary has no room for bytes and specials, or there is no text.
@@ -94,38 +106,64 @@ def train_bpe(
         raise TokenizerError(
             f"vocab_size {vocab_size} is too small; 256 bytes and {len(special_tokens)} special tokens need {least} ids"
         )
-    counts = count_words(texts, special_tokens, train_bytes)
-    if not counts:
+    if train_bytes is not None:
+        texts = first_bytes(texts, train_bytes)
+    merges = _merges_of(texts, special_tokens, vocab_size - least, pattern, compiled)
+    if merges is None:
         raise TokenizerError("cannot train a tokenizer: the corpus holds no text; check its path and filters")
-    merges = learn_merges(counts, vocab_size - least)
     if len(merges) < vocab_size - least:
         warnings.warn(
             f"the corpus ran out of pairs to merge: the vocabulary has {least + len(merges)} ids, not {vocab_size}",
             stacklevel=2,
         )
-    return BPETokenizer.from_merges(merges, special_tokens)
+    return BPETokenizer.from_merges(merges, special_tokens, pattern)
 
 
-def count_words(
-    texts: Iterable[Text], special_tokens: Sequence[str] = (), train_bytes: int | None = None
-) -> Counter[bytes]:
-    """Return how often each word occurs in ``texts``; memory is bounded by the distinct words and one document."""
-    counts: Counter[str] = Counter()
+def _merges_of(
+    texts: Iterable[Text], special_tokens: Sequence[str], n_merges: int, pattern: Pattern, compiled: bool | None
+) -> list[tuple[bytes, bytes]] | None:
+    """Return the merges of a corpus by the reference or the compiled path; None where it holds no text."""
+    pieces = iter(plain_pieces(texts, special_tokens))
+    beginning, size = [], 0
+    while not worthwhile(size, compiled) and (piece := next(pieces, None)) is not None:
+        beginning.append(piece)
+        size += len(piece)
+    if not worthwhile(size, compiled):
+        counts = count_words(beginning, pattern)
+        return learn_merges(counts, n_merges) if counts else None
+    from diffusionlm.tokenizer.compiled import train
+    from diffusionlm.tokenizer.compiled.engine import PATTERN_CODES, cores
+
+    return train.learn_merges(chain(beginning, pieces), n_merges, PATTERN_CODES[pattern], cores())
+
+
+def plain_pieces(texts: Iterable[Text], special_tokens: Sequence[str]) -> Iterator[bytes]:
+    """Yield the texts as bytes, cut where the name of a special token stands."""
+    names = [to_bytes(name) for name in special_tokens]
     specials = special_pattern(special_tokens) if special_tokens else None
-    for text in texts if train_bytes is None else _first_bytes(texts, train_bytes):
-        text = to_text(text)
-        for plain in [text] if specials is None else specials.split(text):
-            words = WordStream()
-            for block in text_blocks([plain or ""]):
-                counts.update(words.feed(block))
-            counts.update(words.feed("", final=True))
+    for text in texts:
+        data = to_bytes(text) if isinstance(text, str) else bytes(text)
+        if specials is not None and any(name in data for name in names):
+            yield from (to_bytes(piece or "") for piece in specials.split(to_text(data)))
+        else:
+            yield data
+
+
+def count_words(texts: Iterable[Text], pattern: Pattern = "gpt2") -> Counter[bytes]:
+    """Return how often each word occurs in ``texts``; memory is bounded by the distinct words and one text."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        words = WordStream(pattern)
+        for block in text_blocks([text]):
+            counts.update(words.feed(block))
+        counts.update(words.feed("", final=True))
     by_bytes: Counter[bytes] = Counter()
     for word, count in counts.items():  # strings with surrogates may differ and still be the same bytes
         by_bytes[to_bytes(word)] += count
     return by_bytes
 
 
-def _first_bytes(texts: Iterable[Text], limit: int) -> Iterator[bytes]:
+def first_bytes(texts: Iterable[Text], limit: int) -> Iterator[bytes]:
     """Yield the first ``limit`` bytes of the texts; the last one is cut at a character."""
     for text in texts:
         data = to_bytes(text) if isinstance(text, str) else bytes(text)

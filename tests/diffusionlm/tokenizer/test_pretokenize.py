@@ -73,10 +73,10 @@ def test_stream_keeps_only_the_last_word():
 def test_long_word_in_many_pieces_is_scanned_a_few_times(monkeypatch):
     scanned = 0
 
-    def counting(text):
+    def counting(text, pattern):
         nonlocal scanned
         scanned += len(text)
-        return split_words(text)
+        return split_words(text, pattern)
 
     monkeypatch.setattr(pretokenize, "split_words", counting)
     stream, n = WordStream(), 20_000

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from diffusionlm.errors import TokenizerError
 from diffusionlm.tokenizer import EOS, BPEParams, build_tokenizer, train_bpe
 from diffusionlm.tokenizer.pretokenize import split_words
-from diffusionlm.tokenizer.train import count_words, learn_merges
+from diffusionlm.tokenizer.train import count_words, first_bytes, learn_merges, plain_pieces
 from tests.diffusionlm.tokenizer.conftest import TEXT
 
 
@@ -134,7 +134,8 @@ def test_full_vocabulary_does_not_warn():
 def test_names_of_specials_teach_nothing():
     marked = train_bpe([f"ab{EOS}{EOS}cd" * 20, EOS], 258)
     assert marked.merges in ([(b"c", b"d")], [(b"a", b"b")])
-    assert count_words([f"ab{EOS}cd <|x|>", EOS], [EOS]) == {b"ab": 1, b"cd": 1, b" <|": 1, b"x": 1, b"|>": 1}
+    pieces = plain_pieces([f"ab{EOS}cd <|x|>", EOS], [EOS])
+    assert count_words(pieces) == {b"ab": 1, b"cd": 1, b" <|": 1, b"x": 1, b"|>": 1}
 
 
 def test_words_do_not_span_texts():
@@ -159,12 +160,12 @@ def test_train_bytes_caps_what_is_read(limit, expected):
             read.append(text)
             yield text
 
-    assert count_words(texts(), train_bytes=limit) == expected
+    assert count_words(first_bytes(texts(), limit)) == expected
     assert len(read) == (2 if limit == 6 else 1)
 
 
 def test_train_bytes_cuts_what_is_not_utf8_anywhere():
-    assert count_words([b"\x80" * 9], train_bytes=7) == {b"\x80" * 7: 1}
+    assert count_words(first_bytes([b"\x80" * 9], 7)) == {b"\x80" * 7: 1}
 
 
 def test_bad_input_is_one_line():

@@ -1,0 +1,193 @@
+"""Cut UTF-8 text into words with a table in place of a regular expression; identical to ``regex`` on all of Unicode.
+
+Bytes that are not UTF-8 count one by one as signs, which is what their surrogate escapes are to the pattern. Two
+families of patterns are known:
+
+    GPT2    '(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+
+    GPT4    (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,D}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*
+            |\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+        with D = 3 (GPT-4, Llama 3) or D = 1 (Qwen)
+
+A pattern is an int: 0 = GPT2, D > 0 = GPT4 with at most D digits.
+"""
+
+# Numba infers the types of compiled functions by itself; a checker that takes them for Python sees other ones.
+# pyright: reportArgumentType=false, reportReturnType=false, reportCallIssue=false, reportIndexIssue=false
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from diffusionlm.tokenizer.compiled.classes import LETTER, NEWLINE, NUMBER, OTHER, SPACE
+from diffusionlm.tokenizer.compiled.memory import load8
+
+GPT2 = 0
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _continues(byte: int) -> bool:
+    return (byte & 0xC0) == 0x80
+
+
+@njit(cache=True, nogil=True)
+def _wide_at(text: int, i: int, n: int, pages, classes) -> int:  # noqa: ANN001
+    """Return class · 8 + width of the character at ``i``, whose first byte is not ASCII."""
+    first = load8(text + i)
+    left = n - i
+    if 0xC2 <= first <= 0xDF and left >= 2:
+        second = load8(text + i + 1)
+        if _continues(second):
+            point = (first & 0x1F) << 6 | (second & 0x3F)
+            return classes[pages[point >> 8] * 256 + (point & 255)] * 8 + 2
+    elif 0xE0 <= first <= 0xEF and left >= 3:
+        second, third = load8(text + i + 1), load8(text + i + 2)
+        # No overlong forms (E0 80…9F) and no surrogates (ED A0…BF).
+        proper = (first != 0xE0 or second >= 0xA0) and (first != 0xED or second <= 0x9F)
+        if _continues(second) and _continues(third) and proper:
+            point = (first & 0x0F) << 12 | (second & 0x3F) << 6 | (third & 0x3F)
+            return classes[pages[point >> 8] * 256 + (point & 255)] * 8 + 3
+    elif 0xF0 <= first <= 0xF4 and left >= 4:
+        second, third, fourth = load8(text + i + 1), load8(text + i + 2), load8(text + i + 3)
+        proper = (first != 0xF0 or second >= 0x90) and (first != 0xF4 or second <= 0x8F)
+        if _continues(second) and _continues(third) and _continues(fourth) and proper:
+            point = (first & 0x07) << 18 | (second & 0x3F) << 12 | (third & 0x3F) << 6 | (fourth & 0x3F)
+            return classes[pages[point >> 8] * 256 + (point & 255)] * 8 + 4
+    return OTHER * 8 + 1
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _at(text: int, i: int, n: int, pages, classes) -> int:  # noqa: ANN001
+    """Return class · 8 + width of the character at ``i`` < n."""
+    byte = load8(text + i)
+    if byte < 0x80:
+        return classes[np.uint64(byte)] * 8 + 1
+    return _wide_at(text, i, n, pages, classes)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _run(text: int, i: int, n: int, kind: int, pages, classes) -> int:  # noqa: ANN001
+    """Return where the run of characters of one class that may begin at ``i`` ends."""
+    while i < n:
+        byte = load8(text + i)
+        if byte < 0x80:
+            if classes[np.uint64(byte)] != kind:
+                break
+            i += 1
+        else:
+            found = _wide_at(text, i, n, pages, classes)
+            if found >> 3 != kind:
+                break
+            i += found & 7
+    return i
+
+
+@njit(cache=True, nogil=True)
+def _spaces(text: int, i: int, n: int, pages, classes) -> int:  # noqa: ANN001
+    """Return where \\s+(?!\\S)|\\s+ ends: a run of white space gives its last character to what follows."""
+    last, end = i, i
+    while end < n:
+        found = _at(text, end, n, pages, classes)
+        if found >> 3 < SPACE:
+            return last if last > i else end
+        last = end
+        end += found & 7
+    return end
+
+
+@njit(cache=True, nogil=True)
+def _gpt2_word(text: int, i: int, n: int, pages, classes) -> int:  # noqa: ANN001
+    first = load8(text + i)
+    if first == 0x27 and i + 1 < n:  # an apostrophe
+        second = load8(text + i + 1)
+        if second == 0x73 or second == 0x64 or second == 0x6D or second == 0x74:  # s d m t
+            return i + 2
+        if i + 2 < n:
+            third = load8(text + i + 2)
+            is_ll = second == 0x6C and third == 0x6C
+            if is_ll or (third == 0x65 and (second == 0x76 or second == 0x72)):  # ve re
+                return i + 3
+    if first == 0x20 and i + 1 < n:
+        kind = _at(text, i + 1, n, pages, classes) >> 3
+        if kind < SPACE:
+            return _run(text, i + 1, n, kind, pages, classes)
+    kind = _at(text, i, n, pages, classes) >> 3
+    if kind < SPACE:
+        return _run(text, i, n, kind, pages, classes)
+    return _spaces(text, i, n, pages, classes)
+
+
+@njit(cache=True, nogil=True)
+def _contraction(text: int, i: int, n: int) -> int:
+    """Return the end of (?i:'s|'t|'re|'ve|'m|'ll|'d) at the apostrophe ``i``, or ``i``. The long s is an s, too."""
+    if i + 1 >= n:
+        return i
+    second = load8(text + i + 1)
+    if second == 0xC5 and i + 2 < n and load8(text + i + 2) == 0xBF:  # ſ
+        return i + 3
+    second |= 0x20
+    if second == 0x73 or second == 0x74 or second == 0x6D or second == 0x64:  # s t m d
+        return i + 2
+    if i + 2 < n:
+        third = load8(text + i + 2) | 0x20
+        if (third == 0x65 and (second == 0x72 or second == 0x76)) or (second == 0x6C and third == 0x6C):  # re ve ll
+            return i + 3
+    return i
+
+
+@njit(cache=True, nogil=True)
+def _newline_end(text: int, i: int, n: int, pages, classes) -> int:  # noqa: ANN001
+    """Return the end of \\s*[\\r\\n]+ at ``i``: behind the last line end of the run of white space; ``i`` if none."""
+    end = i
+    while i < n:
+        found = _at(text, i, n, pages, classes)
+        if found >> 3 < SPACE:
+            break
+        i += found & 7
+        if found >> 3 == NEWLINE:
+            end = i
+    return end
+
+
+@njit(cache=True, nogil=True)
+def _gpt4_word(text: int, i: int, n: int, digits: int, pages, classes) -> int:  # noqa: ANN001
+    first = load8(text + i)
+    if first == 0x27:
+        end = _contraction(text, i, n)
+        if end > i:
+            return end
+    found = _at(text, i, n, pages, classes)
+    kind, after = found >> 3, i + (found & 7)
+    if kind == LETTER:
+        return _run(text, after, n, LETTER, pages, classes)
+    if kind == NUMBER:
+        count = 1
+        while count < digits and after < n:
+            found = _at(text, after, n, pages, classes)
+            if found >> 3 != NUMBER:
+                break
+            after += found & 7
+            count += 1
+        return after
+    following = _at(text, after, n, pages, classes) >> 3 if after < n else SPACE
+    if kind != NEWLINE and following == LETTER:
+        return _run(text, after, n, LETTER, pages, classes)
+    if kind == OTHER or (first == 0x20 and following == OTHER):
+        end = _run(text, after, n, OTHER, pages, classes)
+        return _run(text, end, n, NEWLINE, pages, classes)
+    end = _newline_end(text, i, n, pages, classes)
+    return end if end > i else _spaces(text, i, n, pages, classes)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def word_end(text: int, i: int, n: int, pattern: int, pages, classes) -> int:  # noqa: ANN001
+    """Return where the word that begins at ``i`` ends, i < end ≤ n.
+
+    Args:
+        text: Address of the UTF-8 bytes, padded.
+        i, n: Where the word begins and the text ends.
+        pattern: 0 = GPT2, D > 0 = GPT4 with at most D digits together.
+        pages, classes: ``class_table()``.
+    """
+    if pattern == GPT2:
+        return _gpt2_word(text, i, n, pages, classes)
+    return _gpt4_word(text, i, n, pattern, pages, classes)

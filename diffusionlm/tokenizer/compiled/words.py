@@ -1,0 +1,108 @@
+"""Words as keys: a hash table from the bytes of a word to a number, in flat arrays.
+
+A word of up to sixteen bytes is its own key, two 64-bit numbers read in two loads; a longer one is known by a hash, its
+length and its bytes, which lie in an arena. A table is four columns of one uint64 array, so that a look-up touches one
+cache line:
+
+    low, high       the word's bytes; of a long word a 64-bit hash and its place in the arena
+    length          in bytes; 0 = an empty slot
+    value           the caller's
+"""
+
+# Numba infers the types of compiled functions by itself; a checker that takes them for Python sees other ones.
+# pyright: reportArgumentType=false, reportReturnType=false, reportCallIssue=false, reportIndexIssue=false
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from diffusionlm.tokenizer.compiled.memory import load8, load64
+
+LOW, HIGH, LENGTH, VALUE = 0, 1, 2, 3
+SHORT = 16
+
+_M1, _M2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_SHIFT = np.uint64(32)
+
+
+def new_table(slots: int) -> np.ndarray:
+    """Return an empty table; ``slots`` is a power of two."""
+    return np.zeros((slots, 4), dtype=np.uint64)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _mixed(low: np.uint64, high: np.uint64) -> np.uint64:
+    h = (low ^ (high * _M2)) * _M1
+    h ^= h >> _SHIFT
+    return h * _M2
+
+
+@njit(cache=True, nogil=True, inline="always")
+def word_key(text: int, length: int) -> tuple[np.uint64, np.uint64]:
+    """Return (low, high) of the word at an address; high of a long word is 0 until its place is known."""
+    if length <= 8:
+        return load64(text) & (_ALL >> np.uint64(64 - 8 * length)), np.uint64(0)
+    if length <= SHORT:
+        return load64(text), load64(text + 8) & (_ALL >> np.uint64(128 - 8 * length))
+    low = np.uint64(length)
+    for i in range(0, length - 8, 8):
+        low = _mixed(low, load64(text + i))
+    return _mixed(low, load64(text + length - 8)), np.uint64(0)
+
+
+@njit(cache=True, nogil=True)
+def _same(one: int, other: int, length: int) -> bool:
+    for i in range(0, length - 8, 8):
+        if load64(one + i) != load64(other + i):
+            return False
+    return load64(one + length - 8) == load64(other + length - 8)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def find(table, arena: int, text: int, length: int, low: np.uint64, high: np.uint64) -> int:  # noqa: ANN001
+    """Return the slot of a word, or where it would go (its length there is 0).
+
+    Args:
+        table: (slots, 4) uint64, never full.
+        arena: Address of the bytes of the long words.
+        text, length: The word.
+        low, high: Its ``word_key``.
+    """
+    mask = np.uint64(len(table) - 1)
+    size = np.uint64(length)
+    slot = (_mixed(low, high ^ size) >> _SHIFT) & mask
+    while table[slot, LENGTH] != 0:
+        if table[slot, LOW] == low and table[slot, LENGTH] == size:
+            if length <= SHORT:
+                if table[slot, HIGH] == high:
+                    return np.int64(slot)
+            elif _same(arena + np.int64(table[slot, HIGH]), text, length):
+                return np.int64(slot)
+        slot = (slot + np.uint64(1)) & mask
+    return np.int64(slot)
+
+
+@njit(cache=True, nogil=True)
+def keep_bytes(arena, used: int, text: int, length: int) -> None:  # noqa: ANN001
+    """Copy a word into the arena (uint8) at ``used``."""
+    for i in range(length):
+        arena[used + i] = load8(text + i)
+
+
+@njit(cache=True, nogil=True)
+def grown(table):  # noqa: ANN001, ANN201
+    """Return a table of twice the slots with the same words; places in it are new, values are not."""
+    larger = np.zeros((2 * len(table), 4), dtype=np.uint64)
+    mask = np.uint64(len(larger) - 1)
+    for old in range(len(table)):
+        if table[old, LENGTH] == 0:
+            continue
+        high = table[old, HIGH] if table[old, LENGTH] <= SHORT else np.uint64(0)
+        slot = (_mixed(table[old, LOW], high ^ table[old, LENGTH]) >> _SHIFT) & mask
+        while larger[slot, LENGTH] != 0:
+            slot = (slot + np.uint64(1)) & mask
+        for column in range(4):
+            larger[slot, column] = table[old, column]
+    return larger

@@ -1,0 +1,88 @@
+"""The table-driven scanner against the regular expressions: the same words, on all of Unicode and on any bytes."""
+
+from __future__ import annotations
+
+import random
+import sys
+
+import pytest
+import regex
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffusionlm.tokenizer.compiled.classes import NEWLINE, SPACE, class_table
+from diffusionlm.tokenizer.compiled.engine import PATTERN_CODES
+from diffusionlm.tokenizer.compiled.memory import padded
+from diffusionlm.tokenizer.compiled.scan import word_end
+from diffusionlm.tokenizer.lossless import to_bytes, to_text
+from diffusionlm.tokenizer.pretokenize import PATTERNS, split_words
+from tests.diffusionlm.tokenizer.test_bpe import UNICODE
+
+PAGES, CLASSES = class_table()
+
+
+def words_of(data: bytes, pattern: str) -> list[bytes]:
+    text, place, words = padded(data), 0, []
+    while place < len(data):
+        end = word_end(text.ctypes.data, place, len(data), PATTERN_CODES[pattern], PAGES, CLASSES)
+        assert place < end <= len(data)
+        words.append(data[place:end])
+        place = end
+    return words
+
+
+def expected(data: bytes, pattern: str) -> list[bytes]:
+    return [to_bytes(word) for word in split_words(to_text(data), pattern)]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+class TestAgainstTheRegularExpression:
+    @given(UNICODE)
+    @settings(max_examples=400, deadline=None)
+    def test_text(self, pattern: str, text: str) -> None:
+        assert words_of(text.encode(), pattern) == expected(text.encode(), pattern)
+
+    @given(st.binary(max_size=40))
+    @settings(max_examples=400, deadline=None)
+    def test_bytes(self, pattern: str, data: bytes) -> None:
+        assert words_of(data, pattern) == expected(data, pattern)
+
+    @given(st.text(st.sampled_from("'stdmreveSLl ſK \n\r\t\u00a0\u2028!.-a1٣é中"), max_size=24))
+    @settings(max_examples=1500, deadline=None)
+    def test_where_the_rules_meet(self, pattern: str, text: str) -> None:
+        assert words_of(text.encode(), pattern) == expected(text.encode(), pattern)
+
+    def test_every_character_between_others(self, pattern: str) -> None:
+        """Each code point that is a character, alone, doubled, and beside a letter, a digit, a sign and spaces."""
+        points = [c for c in range(0, sys.maxunicode + 1, 29) if not 0xD800 <= c < 0xE000]
+        for start in range(0, len(points), 4096):
+            data = "".join(f"a{chr(c)}1{chr(c)}{chr(c)} {chr(c)}!\n{chr(c)}  " for c in points[start : start + 4096])
+            assert words_of(data.encode(), pattern) == expected(data.encode(), pattern)
+
+    def test_every_pair_of_bytes(self, pattern: str) -> None:
+        data = b"".join(bytes([a, b]) + b" x" for a in range(256) for b in range(128, 256))
+        assert words_of(data, pattern) == expected(data, pattern)
+
+    @pytest.mark.slow
+    def test_many_random_texts(self, pattern: str) -> None:
+        """200 000 strings over all three patterns, of every category, with long runs."""
+        generator = random.Random(pattern)
+        alphabet = [chr(c) for c in range(sys.maxunicode + 1) if not 0xD800 <= c < 0xE000]
+        common = [*"  \n\t\r'sdtmlreva019.,!-_()", "\u00a0", "\u200d", "👩", "é", "中"]
+        for _ in range(67_000):
+            length = generator.randrange(1, 40)
+            text = "".join(
+                generator.choice(common if generator.random() < 0.7 else alphabet)
+                * (generator.randrange(1, 30) if generator.random() < 0.05 else 1)
+                for _ in range(length)
+            )
+            assert words_of(text.encode(), pattern) == expected(text.encode(), pattern), text
+
+
+def test_the_classes_are_those_of_the_library() -> None:
+    for point in [*range(0x3000), *range(0x3000, 0x110000, 61)]:
+        kind, character = int(CLASSES[PAGES[point >> 8] * 256 + (point & 255)]), chr(point)
+        assert bool(regex.match(r"\s", character)) == (kind >= SPACE), hex(point)
+        assert (character in "\r\n") == (kind == NEWLINE)
+        assert bool(regex.match(r"\p{L}", character)) == (kind == 1), hex(point)
+        assert bool(regex.match(r"\p{N}", character)) == (kind == 2), hex(point)
