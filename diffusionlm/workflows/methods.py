@@ -159,7 +159,7 @@ def markdown(tables: Sequence[Table]) -> str:
     """Return the tables as Markdown between the markers."""
     parts = [BEGIN]
     for table in tables:
-        lines = [f"## {table.title}", "", _line(table.columns), _line(["---"] * len(table.columns))]
+        lines = [f"### {table.title}", "", _line(table.columns), _line(["---"] * len(table.columns))]
         lines += [_line([f"`{row[0]}`", *(_linked(cell) for cell in row[1:])]) for row in table.rows]
         parts.append("\n".join(lines))
     return "\n\n".join([*parts, END])

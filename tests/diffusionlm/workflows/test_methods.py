@@ -16,16 +16,17 @@ from diffusionlm.sampling import SAMPLERS
 from diffusionlm.workflows.methods import BEGIN, END, markdown, methods, write
 from diffusionlm.workflows.params import MethodsParams
 
-PAGE = Path(__file__).parents[3] / "docs" / "METHODS.md"
+ROOT = Path(__file__).parents[3]
 
 
 def invoke(*arguments):
     return CliRunner().invoke(command.app, list(arguments))
 
 
-def test_the_page_is_current():
-    """If this fails: flowlm methods --write docs/METHODS.md"""
-    text = PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["README.md", "docs/METHODS.md"])
+def test_the_page_is_current(page):
+    """If this fails: flowlm methods --write with the page that it names."""
+    text = (ROOT / page).read_text(encoding="utf-8")
     assert text[text.index(BEGIN) : text.index(END) + len(END)] == markdown(methods(MethodsParams()).tables)
 
 
