@@ -42,11 +42,10 @@ from diffusionlm.workflows.resolved import to_toml
 from diffusionlm.workflows.run_folder import (
     CHECKPOINTS,
     CONFIG,
-    TOKENIZER,
     Start,
     decide_start,
-    folder_errors,
     write_description,
+    write_tokenizer,
 )
 from diffusionlm.workflows.runtime import choose_device, keep_memory, make_deterministic, set_threads
 from diffusionlm.workflows.samples import check_samples, sample_tables
@@ -111,9 +110,7 @@ class _Run:
         self.checkpoints = folder / CHECKPOINTS
         provenance = collect_provenance(seed=params.run.seed, data_hashes={"train": text.fingerprint})
         write_description(folder, tables, provenance)
-        if not (folder / TOKENIZER).is_dir():
-            with folder_errors(folder):
-                text.tokenizer.save(folder / TOKENIZER)
+        write_tokenizer(folder, text.tokenizer)
         git: Mapping[str, Any] = provenance["git"] or {"commit": None}
         self.origin = {"commit": git["commit"], "started": provenance["started"]}
         self.began_at = parts.progress.step
