@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound="CommandParams")
 
-UNUSABLE_PATH = (PermissionError, NotADirectoryError, IsADirectoryError)
+UNUSABLE_PATH = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)
 """What the system says of a path that a user gave wrongly, wherever the path is first used."""
 
 Config = Annotated[
@@ -117,7 +125,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             if device_full(error):
                 fail(f"no space left on the device that holds {_full_folder(error)}; free some space and run again")
-            if not isinstance(error, UNUSABLE_PATH) or error.filename is None:
+            if not isinstance(error, OSError) or error.errno not in UNUSABLE_PATH or error.filename is None:
                 raise
             fail(f"cannot use {str(error.filename)!r}: {error.strerror}; check the path and its permissions")
 

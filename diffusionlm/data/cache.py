@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -17,6 +18,12 @@ from diffusionlm.tokenizer import Tokenizer
 
 STALE_SECONDS = 24 * 3600
 """A half-made entry in which nothing has been written for so long is a killed run's."""
+
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+
+class UnwritableCache(DataError):
+    """The cache's folder cannot be made or written: a user's mistake, or a machine where nothing can be kept."""
 
 
 def cache_folder(setting: str) -> Path | None:
@@ -42,7 +49,8 @@ def cached_store(documents: Documents, tokenizer: Tokenizer, folder: Path, worke
         workers: Processes that tokenize.
 
     Raises:
-        DataError: There are no documents, the cache is damaged, or it cannot be written.
+        DataError: There are no documents, or the cache is damaged.
+        UnwritableCache: It cannot be written.
         OSError: The disk is full; what was written is removed.
     """
     name = hashlib.sha256(f"{VERSION}/{documents.fingerprint}/{tokenizer.fingerprint()}".encode()).hexdigest()[:32]
@@ -64,11 +72,12 @@ def _make(documents: Documents, tokenizer: Tokenizer, entry: Path, workers: int)
     try:
         make_data(documents, tokenizer, temporary, workers=workers)
         temporary.rename(entry)
-    except PermissionError as error:
-        raise DataError(
-            f"cannot write the token cache {str(entry.parent)!r}: {error.strerror}; set cache to a folder or to 'none'"
-        ) from None
-    except OSError:
+    except OSError as error:
+        if error.errno in _UNWRITABLE:
+            raise UnwritableCache(
+                f"cannot write the token cache {str(entry.parent)!r}: {error.strerror}; set data.cache to a folder or "
+                "to 'none', or the environment's FLOWLM_CACHE to a folder"
+            ) from None
         # Another run may have made the same entry in the meantime; anything else is the disk.
         if not (entry / INDEX).is_file():
             raise

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
-from diffusionlm.data.cache import cache_folder
+from diffusionlm.data.cache import UnwritableCache, cache_folder
 from diffusionlm.data.corpus import open_corpus, tokenize
 from diffusionlm.data.documents import Documents
 from diffusionlm.data.params import DataParams
@@ -76,8 +76,7 @@ def evaluate(params: EvalParams) -> EvalReport:
             "evaluate here; its training reports cross-entropies, and flowlm compare its samples"
         )
     documents = _documents(opened, params)
-    cache = cache_folder(_data_params(opened).cache)
-    store = tokenize(documents, opened.tokenizer, cache)
+    store = _tokens(documents, opened)
     if params.documents is not None:
         store = store.select(slice(0, params.documents))
     report = _score(opened, store, params)
@@ -86,6 +85,14 @@ def evaluate(params: EvalParams) -> EvalReport:
     if counts is not None:
         baselines = score_baselines(ByteCounts.from_tensors(counts), score_text(store, opened.tokenizer))
     return EvalReport(str(opened.checkpoint.path), documents.describe(), report, baselines)
+
+
+def _tokens(documents: Documents, opened: Opened) -> TokenStore:
+    """Return the documents as tokens; where the run's cache cannot be written (another machine, say), without one."""
+    try:
+        return tokenize(documents, opened.tokenizer, cache_folder(_data_params(opened).cache))
+    except UnwritableCache:
+        return tokenize(documents, opened.tokenizer, None)
 
 
 def _score(opened: Opened, store: TokenStore, params: EvalParams) -> LikelihoodReport:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 
 from diffusionlm.checkpoint import clean_leftovers, list_checkpoints, newest_good, resolve_checkpoint
 from diffusionlm.errors import CheckpointError, ConfigError
+from diffusionlm.tokenizer import Tokenizer
 
 CHECKPOINTS = "checkpoints"
 CONFIG, PROVENANCE, TOKENIZER = "config.toml", "run.json", "tokenizer"
@@ -132,10 +134,29 @@ def write_description(folder: Path, tables: Mapping[str, Any], provenance: dict[
 
     with folder_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / CONFIG, tomli_w.dumps(tables))
+        # run.json first: it is what tells a run's folder, so that a run which ends right here can be started again.
         path = folder / PROVENANCE
         sessions = _read_sessions(path)
         _replace(path, json.dumps({"sessions": [*sessions, provenance]}, indent=1) + "\n")
+        _replace(folder / CONFIG, tomli_w.dumps(tables))
+
+
+def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
+    """Write the tokenizer's files, all of them or none, unless they are there.
+
+    Raises:
+        ConfigError: The folder cannot be written.
+    """
+    if (folder / TOKENIZER).is_dir():
+        return
+    temporary = folder / f".{TOKENIZER}.tmp"
+    with folder_errors(folder):
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            tokenizer.save(temporary)
+            temporary.rename(folder / TOKENIZER)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _read_sessions(path: Path) -> list[Any]:
@@ -147,5 +168,9 @@ def _read_sessions(path: Path) -> list[Any]:
 
 def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

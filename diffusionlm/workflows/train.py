@@ -44,12 +44,12 @@ from diffusionlm.workflows.resolved import to_toml
 from diffusionlm.workflows.run_folder import (
     CHECKPOINTS,
     CONFIG,
-    TOKENIZER,
     Start,
     decide_start,
-    folder_errors,
     write_description,
+    write_tokenizer,
 )
+from diffusionlm.workflows.run_lock import RunLock
 from diffusionlm.workflows.runtime import choose_device, keep_memory, make_deterministic, set_threads
 from diffusionlm.workflows.samples import check_samples, sample_tables
 from diffusionlm.workflows.talk import interrupted_words, next_words, say, score_words, stopped_words
@@ -64,7 +64,14 @@ def train(params: TrainParams) -> TrainReport:
     Raises:
         FlowLMError: Something in the configuration, the text or the run folder is wrong; one line says what.
     """
-    folder, tables = params.output_folder(), tomllib.loads(to_toml(params))
+    tables = tomllib.loads(to_toml(params))
+    with RunLock(params.output_folder()) as lock:
+        return _prepare(params, tables, lock).run()
+
+
+def _prepare(params: TrainParams, tables: dict[str, Any], lock: RunLock) -> _Run:
+    """Return a session of the run, ready to begin: everything that can be refused has been looked at."""
+    folder = lock.folder
     start = decide_start(folder, params.run.resume)
     device = choose_device(params.run.device)
     set_threads(params.run.threads)
@@ -91,7 +98,8 @@ def train(params: TrainParams) -> TrainReport:
             parts.best = None  # that checkpoint stays in the other run, and the held-out text may be another one
     counts = None if checkpoint is None else checkpoint.byte_counts()
     byte_counts = fit_baselines(text) if counts is None else ByteCounts.from_tensors(counts)
-    return _Run(params, tables, folder, device, text, parts, byte_counts, start).run()
+    lock.make()
+    return _Run(params, tables, folder, device, text, parts, byte_counts, start)
 
 
 class _Run:
@@ -113,9 +121,7 @@ class _Run:
         self.checkpoints = folder / CHECKPOINTS
         provenance = collect_provenance(seed=params.run.seed, data_hashes={"train": text.fingerprint})
         write_description(folder, tables, provenance)
-        if not (folder / TOKENIZER).is_dir():
-            with folder_errors(folder):
-                text.tokenizer.save(folder / TOKENIZER)
+        write_tokenizer(folder, text.tokenizer)
         git: Mapping[str, Any] = provenance["git"] or {"commit": None}
         self.origin = {"commit": git["commit"], "started": provenance["started"]}
         self.began_at = parts.progress.step

@@ -95,6 +95,8 @@ def test_a_traceback_reaches_the_terminal_for_our_faults():
         (PermissionError(errno.EACCES, "Permission denied", "/nowhere/run"), "Permission denied"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/nowhere/run"), "Not a directory"),
         (IsADirectoryError(errno.EISDIR, "Is a directory", "/nowhere/run"), "Is a directory"),
+        (OSError(errno.EROFS, "Read-only file system", "/nowhere/run"), "Read-only file system"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "/nowhere/run"), "File name too long"),
     ],
 )
 def test_a_path_that_cannot_be_used_is_named(error, reason):

@@ -149,3 +149,35 @@ def test_no_space_left_on_the_device(corpus, tmp_path, monkeypatch):
     line = refused(invoke(train.app, *settings(corpus, tmp_path / "run")))
     assert "no space left on the device" in line
     assert str(tmp_path / "run") in line
+
+
+def test_eval_does_without_a_cache_that_cannot_be_written(corpus, tmp_path, monkeypatch):
+    """A checkpoint may be scored on a machine where nothing can be kept."""
+    folder = tmp_path / "run"
+    assert invoke(train.app, *settings(corpus, folder, f"data.cache={tmp_path / 'cache'}")).exit_code == 0
+    shutil.rmtree(tmp_path / "cache")
+    (tmp_path / "cache").write_text("a file in its place")
+    result = invoke(evaluation.app, "--checkpoint", folder, "--documents", "1")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "bits per byte" in result.stdout
+
+
+def test_a_run_that_ends_before_its_first_step_can_be_started_again(corpus, tmp_path, monkeypatch):
+    """The device is full at first; nothing half-written then stands in the way, whichever file it was."""
+    from diffusionlm.workflows import run_folder
+
+    def full(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    real = run_folder.Path.write_text
+    for name in ("run.json", "config.toml"):
+        folder = tmp_path / name
+
+        def full_for_one(path, *arguments, name=name, **options):
+            return full() if name in path.name else real(path, *arguments, **options)
+
+        monkeypatch.setattr(run_folder.Path, "write_text", full_for_one)
+        refused(invoke(train.app, *settings(corpus, folder)))
+        monkeypatch.undo()
+        assert not [path for path in folder.iterdir() if path.name.endswith(".tmp")]
+        assert invoke(train.app, *settings(corpus, folder), "--resume", "auto").exit_code == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from diffusionlm.data import cache
-from diffusionlm.data.cache import cache_folder, cached_store
+from diffusionlm.data.cache import UnwritableCache, cache_folder, cached_store
 from diffusionlm.data.store import store_in_memory
 from diffusionlm.errors import DataError
 from diffusionlm.tokenizer import ByteTokenizer
@@ -54,10 +54,10 @@ def test_a_failure_leaves_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         cached_store(ListDocuments([b"a"]), ByteTokenizer(), tmp_path, 1)
 
     def forbidden(*args: object, **kwargs: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
+        raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(cache, "make_data", forbidden)
-    with pytest.raises(DataError, match=r"cannot write the token cache .*: Permission denied; set cache to a folder"):
+    with pytest.raises(UnwritableCache, match=r"cannot write the token cache .*: Read-only .*; set data.cache to a"):
         cached_store(ListDocuments([b"a"]), ByteTokenizer(), tmp_path, 1)
 
 
