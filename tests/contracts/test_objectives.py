@@ -203,6 +203,7 @@ class TestEveryPair:
         """On a joint whose posteriors are known: the slope is zero there, and every other head costs more."""
         self.check_minimum(name, other, corruption, None)
 
+    @pytest.mark.slow
     def test_so_is_the_other_head_that_is_converted(self, name: str, other: str, corruption: str) -> None:
         """A network declared to predict the other head is trained towards that one."""
         heads: dict[Head, Head] = {"posterior": "leave_one_out", "leave_one_out": "posterior"}

@@ -38,7 +38,7 @@ BOTH = {pattern: both(pattern) for pattern in PATTERNS}
 @pytest.mark.parametrize("pattern", PATTERNS)
 class TestAgainstTheReference:
     @given(UNICODE)
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=120, deadline=None)
     def test_text(self, pattern: str, text: str) -> None:
         reference, compiled = BOTH[pattern]
         ids = compiled.encode(text)
@@ -46,7 +46,7 @@ class TestAgainstTheReference:
         assert compiled.decode_bytes(ids) == text.encode()
 
     @given(st.binary(max_size=60))
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=120, deadline=None)
     def test_any_bytes_come_back(self, pattern: str, data: bytes) -> None:
         reference, compiled = BOTH[pattern]
         ids = compiled.encode(data)
@@ -54,7 +54,7 @@ class TestAgainstTheReference:
         assert compiled.decode_bytes(ids) == data
 
     @given(UNICODE, st.lists(st.integers(1, 9), min_size=1, max_size=8))
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=120, deadline=None)
     def test_a_stream_cut_anywhere(self, pattern: str, text: str, sizes: list[int]) -> None:
         reference, compiled = BOTH[pattern]
         data, chunks, place = text.encode(), [], 0

@@ -31,14 +31,14 @@ def compiled_counts(pieces: list[bytes], pattern: str = "gpt2", threads: int = 2
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 @given(st.lists(UNICODE, max_size=4), st.binary(max_size=40))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_counts(pattern: str, texts: list[str], rest: bytes) -> None:
     pieces = [*(text.encode() for text in texts), rest]
     assert compiled_counts(pieces, pattern) == count_words(pieces, pattern)  # type: ignore[arg-type]
 
 
 @given(st.lists(st.text(st.sampled_from("aab cd\n"), min_size=1, max_size=60), min_size=1, max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_merges_with_many_ties(texts: list[str]) -> None:
     pieces = [text.encode() for text in texts]
     counts = count_words(pieces)
