@@ -155,13 +155,15 @@ def site_laws(name: str, c: Chain, steps: int, **params: Any) -> list[torch.Tens
     return sites
 
 
-RUNS: list[tuple[str, str, str | None, dict[str, Any]]] = [
+ALL_RUNS: list[tuple[str, str, str | None, dict[str, Any]]] = [
     *(("plug_in", process, schedule, {}) for process, schedule in ALL),
     *(("euler", process, schedule, {}) for process, schedule in ALL_PATHS),
     *(("euler", process, schedule, {"corrector": 1.0}) for process, schedule in ALL_PATHS),
     *(("ancestral", "mask", schedule, {}) for schedule in sorted(SCHEDULES)),
     *(("remdm", "mask", s, {"variant": "rescale", "eta": 2.0, "eta_per": "run"}) for s in sorted(SCHEDULES)),
 ]
+# Without a bound (``keep``) the state at t = 0 is not the noise that sampling starts from: no law is claimed.
+RUNS = [run for run in ALL_RUNS if PROCESSES[run[1]].bound != "none"]
 
 
 @pytest.mark.parametrize(("name", "process", "schedule", "params"), RUNS)
@@ -172,8 +174,10 @@ def test_composed_steps_tend_to_the_joint(
     assert build(name, c, **params).law == "joint"
     few, many = (c.final(site_laws(name, c, steps, **params)) for steps in (32, 128))
     assert many < 0.02
-    # All errors are of order 1/N.
-    assert few / many == pytest.approx(4.0, rel=0.25)
+    assert many < few
+    # The errors of mixture paths are of order 1/N; noise that changes like a root of t near its ends (GIDD) is slower.
+    if process in PATHS:
+        assert few / many == pytest.approx(4.0, rel=0.25)
 
 
 @pytest.mark.parametrize("process", PATHS)
