@@ -13,6 +13,7 @@ from diffusionlm.generation.loop import sample
 from diffusionlm.oracle import ExactHead, Joint
 from diffusionlm.process import Head, Process
 from diffusionlm.process.simplex.base import SimplexProcess
+from diffusionlm.process.simplex.state import SimplexState
 from diffusionlm.rng import Draws
 from diffusionlm.sampling import Sampler
 
@@ -48,5 +49,6 @@ def dependence_at_start(process: Process, number: int) -> float:
     points = []
     for token in range(process.vocabulary.size):
         noisy = process.corrupt(torch.full_like(site, token), t, everywhere, torch.ones_like(site), draws)
+        assert isinstance(noisy.x_t, SimplexState)
         points.append(process.dense(noisy.x_t, torch.float64))
     return float(max((one - points[0]).abs().max() for one in points))
