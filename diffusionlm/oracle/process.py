@@ -3,7 +3,9 @@
     p(x_i | what query i sees) ∝ Σ_x p(x) Π_{c seen by i} (1[z_c = x_c] where column c is clean, else q_t(z_c | x_c))
 
 It reads the layout as the Transformer does, so that a process that shows clean tokens beside noisy ones (block
-diffusion) has an exact head as well. The leave-one-out predictive leaves out the query's own column.
+diffusion), or the text shifted by one under a causal layout (autoregression: column c speaks of position c − 1), has an
+exact head as well. States on the simplex say themselves what they know of each token. The leave-one-out predictive
+leaves out the query's own position.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import torch
 from diffusionlm.model.pattern import attention_mask
 from diffusionlm.oracle.joint import Joint
 from diffusionlm.process import Head, Layout, Process
-from diffusionlm.process.base import Tokens
+from diffusionlm.process.base import Embeddable, Tokens
 
 CHUNK = 4096
 
@@ -23,7 +25,7 @@ class ExactHead:
 
     Args:
         joint: The data distribution.
-        process: Over the joint's tokens; it knows its ``evidence``.
+        process: Over the joint's tokens; it, or its states, know their ``evidence``.
         kind: Which predictive the logits are.
     """
 
@@ -49,7 +51,8 @@ class ExactHead:
 
     def predict(self, z: Tokens, t: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return logits (N, K) at the flat indices ``rows``: what a sampler asks for."""
-        return self(z, t, Layout(), rows)
+        view = self.process.canvas_view(z, t, Layout())
+        return self(view.tokens, view.t, view.layout, rows)
 
     def train(self, mode: bool = True) -> ExactHead:
         """Remember the mode, as a module does; nothing depends on it."""
@@ -59,43 +62,64 @@ class ExactHead:
     def _table(self, z: Tokens, t: torch.Tensor, layout: Layout) -> torch.Tensor:
         """Return (B, S, K) predictives; columns beyond the joint's length predict nothing and hold uniform ones."""
         if not isinstance(z, torch.Tensor):
-            evidence, back = self._evidence(z, t), None
+            evidence, back = self._evidence_of_state(z), None
         else:
             # Few states are distinct: each is enumerated once.
-            unique, back = torch.cat([z.double(), t.double()], 1).unique(dim=0, return_inverse=True)
-            states, times = unique[:, : z.shape[1]].long(), unique[:, z.shape[1] :]
+            states, times, back = distinct(z, t)
             evidence = self._evidence(states, times)
             if layout.clean is not None:
                 tokens = states[..., None] == torch.arange(self.joint.vocabulary)
                 evidence = torch.where(layout.clean[:1, :, None], tokens.double(), evidence)
         table = torch.full_like(evidence, 1.0 / self.joint.vocabulary)
-        seen = self._seen(layout, evidence.shape[1])
+        seen, first = self._seen(layout, evidence.shape[1]), -1 if layout.causal else 0
         for i in range(self.joint.length):
-            parts = [self._query(part, seen[i], i) for part in evidence.split(CHUNK)]
+            parts = [self._query(part, seen[i], i, first) for part in evidence.split(CHUNK)]
             table[:, i] = torch.cat(parts)
         return table if back is None else table[back]
 
-    def _evidence(self, z: Tokens, t: torch.Tensor) -> torch.Tensor:
+    def _evidence(self, z: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         found = self.process.evidence(z, t)
         assert found is not None, "only a process that knows its evidence has an exact head"
         return found
 
+    def _evidence_of_state(self, z: Embeddable) -> torch.Tensor:
+        """Return the likelihood of a state on the simplex, (B, T, K) float64, the largest of a position being 1."""
+        logs = z.evidence(torch.arange(z.shape[0] * z.shape[1]), torch.float64)
+        return (logs - logs.amax(1, keepdim=True)).exp().view(*z.shape, -1)
+
     def _seen(self, layout: Layout, columns: int) -> torch.Tensor:
         """Return (S, S) bool, what each query sees; all rows of a batch have one layout here."""
-        mask = attention_mask(layout)
+        mask = attention_mask(layout.rows(torch.zeros(1, dtype=torch.int64)))
         if mask is not None:
             return mask[0, 0]
         whole = torch.ones(columns, columns, dtype=torch.bool)
         return whole.tril() if layout.causal else whole
 
-    def _query(self, evidence: torch.Tensor, seen: torch.Tensor, i: int) -> torch.Tensor:
-        """Return (b, K), the predictive at position ``i`` from the evidence (b, S, K) of the columns that it sees."""
+    def _query(self, evidence: torch.Tensor, seen: torch.Tensor, i: int, first: int) -> torch.Tensor:
+        """Return (b, K), the predictive at position ``i`` from the evidence (b, S, K) of the columns that it sees.
+
+        ``first`` is the position of which the first column speaks; what lies before the text says nothing.
+        """
         x, weight = self.joint.sequences(), self.joint.flat().expand(len(evidence), -1)
         for column in range(evidence.shape[1]):
-            if bool(seen[column]) and not (self.kind == "leave_one_out" and column == i):
-                weight = weight * evidence[:, column][:, x[:, column % self.joint.length]]
+            position = (column + first) % self.joint.length if column + first >= 0 else None
+            if position is None or not bool(seen[column]) or (self.kind == "leave_one_out" and column + first == i):
+                continue
+            weight = weight * evidence[:, column][:, x[:, position]]
         mass = torch.zeros(len(evidence), self.joint.vocabulary, dtype=torch.float64)
         mass.index_add_(1, x[:, i], weight)
         total = mass.sum(-1, keepdim=True)
         assert float(total.min()) > 0.0, "a state that the joint and the noise cannot produce"
         return mass / total
+
+
+def distinct(z: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the distinct rows of states (B, S) and times (B, S), and for each row of the batch which one it is."""
+    code, few = torch.zeros(len(z), dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
+    for column in (*z.unbind(1), *t.unbind(1)):
+        # One sort of numbers a column: far faster than the sort of rows that ``unique(dim=0)`` is.
+        values, index = column.unique(return_inverse=True)
+        few, code = (code * len(values) + index).unique(return_inverse=True)
+    first = torch.full((len(few),), len(z), dtype=torch.int64)
+    first.scatter_reduce_(0, code, torch.arange(len(z)), reduce="amin")
+    return z[first], t[first], code

@@ -91,6 +91,12 @@ class ArProcess(Process):
         del draws
         return torch.where(editable, self.vocabulary.mask_id, x)
 
+    def evidence(self, z: Tokens, t: torch.Tensor) -> torch.Tensor:
+        """A token is known, or nothing is."""
+        assert isinstance(z, torch.Tensor), "states are ids"
+        same = z[..., None] == torch.arange(self.vocabulary.size, device=z.device)
+        return (same | self.is_noise(z)[..., None]).double()
+
     def view(self, corrupted: Corrupted, x_1: torch.Tensor, segments: torch.Tensor, positions: torch.Tensor) -> View:
         del corrupted
         return causal_view(x_1, Layout(segments=segments, positions=positions), self.vocabulary.mask_id)

@@ -174,6 +174,10 @@ class Process(ABC):
         """
         return self.schedule.inverse(level)
 
+    def level_rate(self, t: torch.Tensor) -> torch.Tensor:
+        """Return d level/dt at times, float64; κ̇ unless ``time_of_level`` is overridden."""
+        return self.schedule.dkappa(t)
+
     def blocks(self, positions: torch.Tensor) -> torch.Tensor | None:
         """Return (B, T) int64, the block of each position in its document window; None = a window is one block."""
         del positions
@@ -194,7 +198,7 @@ class Process(ABC):
         """Return q_t(z_i | x_i = k) up to a factor that does not depend on k, (B, T, K) float64; None = not known.
 
         What the exact oracles (``flowlm selftest``) need of a process whose noise acts on each position alone; K is
-        small there.
+        small there. A state on the simplex knows its own (``Embeddable.evidence``).
         """
         del z, t
         return None

@@ -38,10 +38,6 @@ class DiscreteProcess(Process):
         """Whether noise may look like text, so that a token may be wrong."""
         return bool(self.noise(torch.full((1,), 0.5, dtype=torch.float64)).uniform > 0.0)
 
-    def level_rate(self, t: torch.Tensor) -> torch.Tensor:
-        """Return d level/dt at times, float64; κ̇ unless ``time_of_level`` is overridden."""
-        return self.schedule.dkappa(t)
-
     def corrupt(
         self,
         x_1: torch.Tensor,

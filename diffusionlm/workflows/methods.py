@@ -18,7 +18,7 @@ from diffusionlm.objective import OBJECTIVES
 from diffusionlm.process import PROCESSES, Process
 from diffusionlm.sampling import SAMPLERS, Filters, Sampler
 from diffusionlm.workflows.params import MethodsParams
-from diffusionlm.workflows.selftest import SEQUENCES, build, fits, planned
+from diffusionlm.workflows.selftest import NO_LAW, SEQUENCES, build, claimed, fits, planned
 from diffusionlm.workflows.tables import to_text
 
 BEGIN = "<!-- methods: written by flowlm methods --write, do not edit -->"
@@ -133,11 +133,18 @@ def oracle_state(process: Process) -> str:
     """Return which exact tests ``flowlm selftest`` holds a process to; the test suite runs all of them."""
     checks = list(planned(process))
     kinds = [kind for kind, _ in checks]
+    rules = [
+        SAMPLERS.build(SAMPLERS[method].Params(), process, Filters()) for kind, method in checks if kind == "sampler"
+    ]
     losses = [method for kind, method in checks if kind == "loss"]
     said = [f"bound {'= entropy' if process.bound == 'tight' else '> entropy'}"] if "bound" in kinds else []
     said += ["evaluator"] if "evaluator" in kinds else []
     said += [f"loss of {', '.join(losses)}"] if losses else []
-    said += [f"{kinds.count('sampler')} samplers"] if "sampler" in kinds else []
+    said += ["start"] if "start" in kinds else []
+    if rules:
+        number = f"{len(rules)} sampler{'s' if len(rules) > 1 else ''}"
+        lawless = all(claimed(rule) == "none" for rule in rules)
+        said += [f"{number}, {NO_LAW}" if lawless else f"{number}, one position" if "start" in kinds else number]
     return "; ".join(said) or next(method for kind, method in checks if kind == "none")
 
 

@@ -20,21 +20,35 @@ from diffusionlm.objective.bound import bound_of
 from diffusionlm.objective.engine import make_pass, run_pass
 from diffusionlm.oracle import ExactHead, Joint
 from diffusionlm.oracle.joint import gauss_legendre
-from diffusionlm.process import Corrupted, DiscreteProcess
+from diffusionlm.process import Corrupted, DiscreteProcess, Process
 from diffusionlm.process.base import Measure
+from diffusionlm.rng import Draws
 
 NODES = 64
 
 
-def every_state(process: DiscreteProcess, joint: Joint, t: torch.Tensor, measure: Measure) -> tuple[Corrupted, Batch]:
+def levels(process: Process) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return nodes and weights of the integral over levels, 0-dim float64; one where nothing depends on the time."""
+    if not process.random:
+        return [(torch.tensor(0.5, dtype=torch.float64), torch.tensor(1.0, dtype=torch.float64))]
+    return list(zip(*gauss_legendre(NODES), strict=True))
+
+
+def every_state(process: Process, joint: Joint, t: torch.Tensor, measure: Measure) -> tuple[Corrupted, Batch]:
     """Return all pairs of a sequence and a noisy state that the noise can make of it at a time, as a corrupted batch.
 
     Args:
-        process: The process.
+        process: The process, with a bound.
         joint: The data distribution, K^L.
         t: 0-dim float64.
         measure: What the times are uniform in.
     """
+    if not process.random:  # each sequence has one state
+        batch = rows_of(joint.sequences())
+        everywhere = torch.ones_like(batch.x_1, dtype=torch.bool)
+        draws = Draws(0, 0, batch.document, batch.window, batch.positions)
+        return process.corrupt(batch.x_1, t.expand(everywhere.shape), everywhere, batch.segments, draws, measure), batch
+    assert isinstance(process, DiscreteProcess), "states are enumerated from the noise of each position"
     size, length = joint.vocabulary, joint.length
     ids = torch.tensor([*range(size), process.vocabulary.mask_id])
     z = torch.cartesian_prod(*[ids] * length).reshape(-1, length)
@@ -66,10 +80,10 @@ def rows_of(x: torch.Tensor) -> Batch:
     )
 
 
-def exact_bound(process: DiscreteProcess, joint: Joint) -> float:
+def exact_bound(process: Process, joint: Joint) -> float:
     """Return the bound that the evaluator estimates, in nats per sequence, at the exact leave-one-out head."""
     model, total = ExactHead(joint, process, "leave_one_out"), 0.0
-    for k, share in zip(*gauss_legendre(NODES)):
+    for k, share in levels(process):
         corrupted, batch = every_state(process, joint, process.time_of_level(k), "level")
         view = process.view(corrupted, batch.x_1, batch.segments, batch.positions)
         term = Term(view, bound_of(process, corrupted, model.kind))
@@ -77,23 +91,28 @@ def exact_bound(process: DiscreteProcess, joint: Joint) -> float:
     return total
 
 
-def exact_loss(objective: Objective, process: DiscreteProcess, joint: Joint) -> float:
-    """Return the expectation of a training loss, in nats per sequence, at the exact head that it declares."""
+def exact_loss(objective: Objective, process: Process, joint: Joint) -> float:
+    """Return the expectation of a training loss, in nats per sequence, at the exact head that it declares.
+
+    Training times are uniform in t, and the integral runs over levels, dt = dk/(d level/dt): where a loss has a pole in
+    t at an end of the clock, the process's levels have none.
+    """
     model, total = ExactHead(joint, process, objective.network_head), 0.0
-    for t, share in zip(*gauss_legendre(NODES)):
+    for k, share in levels(process):
+        t = process.time_of_level(k)
         corrupted, batch = every_state(process, joint, objective.clock(t), "t")
         terms = objective.terms(corrupted, batch.x_1, batch.segments, batch.positions)
-        total += float(share) * _expected(model, corrupted, batch, terms)
+        total += float(share / process.level_rate(t)) * _expected(model, corrupted, batch, terms)
     return total
 
 
 def _expected(model: ExactHead, corrupted: Corrupted, batch: Batch, terms: list[Term]) -> float:
     """Return Σ_x p(x) Σ_z q(z | x) Σ_i weight · loss over all pairs of a sequence and a state."""
     joint, x_t = model.joint, corrupted.x_t
-    assert corrupted.noise is not None, "a discrete process knows its noise"
-    assert isinstance(x_t, torch.Tensor), "states of a discrete process are ids"
-    chance = corrupted.noise.marginal(x_t, batch.x_1, model.process.vocabulary).prod(1)
-    chance = chance * joint.log_probability(batch.x_1).exp()
+    chance = joint.log_probability(batch.x_1).exp()
+    if corrupted.noise is not None:
+        assert isinstance(x_t, torch.Tensor), "states of a discrete process are ids"
+        chance = chance * corrupted.noise.marginal(x_t, batch.x_1, model.process.vocabulary).prod(1)
     total = 0.0
     for term in terms:
         one = make_pass(term, corrupted, batch.x_1)
@@ -103,7 +122,7 @@ def _expected(model: ExactHead, corrupted: Corrupted, batch: Batch, terms: list[
     return total
 
 
-def evaluator_bound(process: DiscreteProcess, joint: Joint, rows: int, draws: int) -> tuple[float, float, float]:
+def evaluator_bound(process: Process, joint: Joint, rows: int, draws: int) -> tuple[float, float, float]:
     """Return what ``flowlm eval`` would say in nats per sequence, the exact answer, and the standard error.
 
     Every sequence takes part in proportion to its probability, so the noise is all that is random.

@@ -70,7 +70,9 @@ class SelftestReport:
              "FAILED" if not c.ok else "ok" if c.value is not None else "–", c.note)
             for c in self.checks
         ]  # fmt: skip
-        last = f"{len(rows)} checks, {self.failed} failed, {self.seconds:.0f} s; nats per sequence, or total variation"
+        last = (
+            f"{len(rows)} checks, {self.failed} failed, {self.seconds:.0f} s; nats per sequence, total variation, or KL"
+        )
         return f"{to_text(columns, rows, right=(4, 5, 6))}\n{last}"
 
 

@@ -44,6 +44,10 @@ def steps_of(schedule: str | None) -> list[tuple[int, int]]:
 
 ALL = [(process, schedule) for process in DISCRETE for schedule in schedules(process)]
 ALL_PATHS = [(process, schedule) for process, schedule in ALL if process in PATHS]
+# Without a bound (``keep``) the state at t = 0 is not the noise that sampling starts from: its steps are their formula's,
+# and no law is claimed of a run.
+LAWFUL = [(process, schedule) for process, schedule in ALL if PROCESSES[process].bound != "none"]
+LAWFUL_PATHS = [(process, schedule) for process, schedule in LAWFUL if process in PATHS]
 ALL_STEPS = [(process, schedule, step, steps) for process, schedule in ALL for step, steps in steps_of(schedule)]
 
 
@@ -156,9 +160,9 @@ def site_laws(name: str, c: Chain, steps: int, **params: Any) -> list[torch.Tens
 
 
 RUNS: list[tuple[str, str, str | None, dict[str, Any]]] = [
-    *(("plug_in", process, schedule, {}) for process, schedule in ALL),
-    *(("euler", process, schedule, {}) for process, schedule in ALL_PATHS),
-    *(("euler", process, schedule, {"corrector": 1.0}) for process, schedule in ALL_PATHS),
+    *(("plug_in", process, schedule, {}) for process, schedule in LAWFUL),
+    *(("euler", process, schedule, {}) for process, schedule in LAWFUL_PATHS),
+    *(("euler", process, schedule, {"corrector": 1.0}) for process, schedule in LAWFUL_PATHS),
     *(("ancestral", "mask", schedule, {}) for schedule in sorted(SCHEDULES)),
     *(("remdm", "mask", s, {"variant": "rescale", "eta": 2.0, "eta_per": "run"}) for s in sorted(SCHEDULES)),
 ]
@@ -172,11 +176,13 @@ def test_composed_steps_tend_to_the_joint(
     assert build(name, c, **params).law == "joint"
     few, many = (c.final(site_laws(name, c, steps, **params)) for steps in (32, 128))
     assert many < 0.02
-    # All errors are of order 1/N.
-    assert few / many == pytest.approx(4.0, rel=0.25)
+    assert many < few
+    # The errors of mixture paths are of order 1/N; noise that changes like a root of t near its ends (GIDD) is slower.
+    if process in PATHS:
+        assert few / many == pytest.approx(4.0, rel=0.25)
 
 
-@pytest.mark.parametrize("process", PATHS)
+@pytest.mark.parametrize("process", sorted({process for process, _ in LAWFUL_PATHS}))
 @pytest.mark.parametrize("corrector", [0.0, 0.5, 3.0])
 @pytest.mark.parametrize(("rise", "fall"), [(0.0, 0.0), (1.0, 0.25), (2.0, 0.25)])
 def test_the_corrector_leaves_every_marginal_unchanged(
@@ -201,7 +207,7 @@ def test_the_corrector_leaves_every_marginal_unchanged(
         assert residual[0] / residual[1] == pytest.approx(4.0, rel=0.1)
 
 
-@pytest.mark.parametrize(("process", "schedule"), ALL_PATHS)
+@pytest.mark.parametrize(("process", "schedule"), LAWFUL_PATHS)
 @pytest.mark.parametrize("corrector", [0.0, 0.5, 3.0, 1e3])
 def test_one_position_has_its_exact_marginal_at_every_step(
     process: str, schedule: str | None, corrector: float

@@ -9,14 +9,25 @@ import torch
 from typer.testing import CliRunner
 
 from cli import selftest as command
-from diffusionlm.process import PROCESSES, MaskProcess, UniformProcess
+from diffusionlm.process import PROCESSES, ArProcess, LogitProcess, MaskProcess, UniformProcess
 from diffusionlm.sampling import SAMPLERS, Ancestral
+from diffusionlm.workflows import selftest as suite
 from diffusionlm.workflows.params import SelftestParams
-from diffusionlm.workflows.selftest import checks_of, selftest
+from diffusionlm.workflows.selftest import Effort, checks_of, selftest
+from diffusionlm.workflows.selftest_report import SelftestReport
+
+LITTLE = Effort(samples=3000, steps=32, rows=1500, draws=8)
+FLOWS = Effort(samples=8000)
+"""The KL of 8 cells is told from zero by more samples, which are cheap at one position."""
 
 
-def lines(name: str, samples: int = 4000):
-    return {(check.kind, check.method): check for check in checks_of(name, samples)}
+def lines(name: str, *kinds: str):
+    """Return the checks of a process with little drawn, all or those of some kinds."""
+    asked = suite.planned(suite.build(name, suite.SEQUENCES))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suite, "planned", lambda process: [p for p in asked if not kinds or p[0] in kinds])
+        effort = FLOWS if PROCESSES[name].state == "simplex" else LITTLE
+        return {(check.kind, check.method): check for check in checks_of(name, effort)}
 
 
 @pytest.mark.parametrize("name", PROCESSES)
@@ -24,13 +35,44 @@ def test_every_process_passes(name):
     checks = lines(name)
     assert [str(check) for check in checks.values() if not check.ok] == []
     assert checks
-    if PROCESSES[name].bound == "tight" and PROCESSES[name].state == "ids":
-        assert ("bound", "") in checks
+    if PROCESSES[name].bound == "tight":
+        assert checks["bound", ""].error is not None
+    if PROCESSES[name].state == "simplex":
+        assert checks["start", ""].error is not None
+    # Nothing that is registered is left out, and no process is without a number.
+    fitting = {sampler for sampler in SAMPLERS if issubclass(PROCESSES[name], SAMPLERS[sampler].requires)}
+    assert {method for kind, method in checks if kind == "sampler"} == fitting != set()
 
 
-def test_every_sampler_of_the_process_has_a_line():
-    fitting = {name for name in SAMPLERS if issubclass(MaskProcess, SAMPLERS[name].requires)}
-    assert {method for kind, method in lines("mask") if kind == "sampler"} == fitting
+def test_a_process_whose_start_is_not_its_noise_claims_no_law():
+    checks = lines("keep", "sampler")
+    assert {(check.state, check.note) for check in checks.values()} == {("none", "no law is claimed")}
+
+
+def test_an_autoregressive_view_that_shows_too_much_fails(monkeypatch):
+    """The text itself in place of the text one place to the right: the bound falls below the entropy."""
+    right = ArProcess.view
+
+    def leaking(self, corrupted, x_1, segments, positions):
+        view = right(self, corrupted, x_1, segments, positions)
+        return type(view)(view.tokens, view.t, view.layout.with_causal(False))
+
+    monkeypatch.setattr(ArProcess, "view", leaking)
+    checks = lines("ar", "bound", "evaluator", "loss")
+    assert [check.ok for check in checks.values()] == [False] * 4
+
+
+def test_a_flow_that_goes_too_far_fails(monkeypatch):
+    right = LogitProcess.advance
+    monkeypatch.setattr(LogitProcess, "advance", lambda self, x, p, t, u: right(self, x, p, t, u + (u - t)))
+    checks = lines("logit", "sampler")
+    assert not checks["sampler", "basic"].ok
+    assert checks["sampler", "sampling"].ok
+
+
+def test_a_start_that_knows_the_text_fails(monkeypatch):
+    monkeypatch.setattr(LogitProcess, "level", lambda self, t: self.clock.log_s(t) + 0.1)
+    assert not lines("logit", "start")["start", ""].ok
 
 
 def test_a_wrong_rate_fails(monkeypatch):
@@ -42,7 +84,7 @@ def test_a_wrong_rate_fails(monkeypatch):
         return type(noise)(**{**vars(noise), "duniform": 1.1 * noise.duniform})
 
     monkeypatch.setattr(UniformProcess, "noise", wrong)
-    assert not lines("uniform")["bound", ""].ok
+    assert not lines("uniform", "bound")["bound", ""].ok
 
 
 def test_wrong_weights_in_corrupt_fail_the_evaluator(monkeypatch):
@@ -53,21 +95,21 @@ def test_wrong_weights_in_corrupt_fail_the_evaluator(monkeypatch):
         return type(out)(**{**vars(out), "weight": 1.1 * out.weight})
 
     monkeypatch.setattr(MaskProcess, "corrupt", wrong)
-    checks = lines("mask")
+    checks = lines("mask", "bound", "evaluator")
     assert checks["bound", ""].ok
     assert not checks["evaluator", ""].ok
 
 
 def test_a_sampler_that_reveals_too_much_fails_and_the_command_ends_with_1(monkeypatch):
     monkeypatch.setattr(Ancestral, "reveal_probability", lambda self, t, u: torch.ones_like(u))
-    result = CliRunner().invoke(command.app, ["--process", "mask", "--json"])
+    result = CliRunner().invoke(command.app, ["--process", "mask", "--json", "--set", "samples=1000"])
     assert result.exit_code == 1
     record = json.loads(result.stdout)
     assert record["failed"] == 1
     (failed,) = [check for check in record["checks"] if not check["ok"]]
     assert (failed["kind"], failed["method"]) == ("sampler", "ancestral")
-    text = CliRunner().invoke(command.app, ["--process", "mask"]).stdout
-    assert text.count("FAILED") == 1
+    checks = [suite.Check(**check) for check in record["checks"]]
+    assert SelftestReport(checks, 0.0).report().count("FAILED") == 1
 
 
 def test_a_method_that_breaks_down_is_a_failed_line(monkeypatch):
@@ -75,7 +117,7 @@ def test_a_method_that_breaks_down_is_a_failed_line(monkeypatch):
         raise ValueError("no such time")
 
     monkeypatch.setattr(UniformProcess, "level_rate", broken)
-    check = lines("uniform")["bound", ""]
+    check = lines("uniform", "bound")["bound", ""]
     assert not check.ok
     assert "no such time" in check.note
 
