@@ -44,8 +44,8 @@ def steps_of(schedule: str | None) -> list[tuple[int, int]]:
 
 ALL = [(process, schedule) for process in DISCRETE for schedule in schedules(process)]
 ALL_PATHS = [(process, schedule) for process, schedule in ALL if process in PATHS]
-# Without a bound (``keep``) the state at t = 0 is not the noise that sampling starts from: its steps are their formula's,
-# and no law is claimed of a run.
+# Without a bound (``keep``) the state at t = 0 is not the noise that sampling starts from: its steps are those of their
+# formula, and no law is claimed of a run.
 LAWFUL = [(process, schedule) for process, schedule in ALL if PROCESSES[process].bound != "none"]
 LAWFUL_PATHS = [(process, schedule) for process, schedule in LAWFUL if process in PATHS]
 ALL_STEPS = [(process, schedule, step, steps) for process, schedule in ALL for step, steps in steps_of(schedule)]

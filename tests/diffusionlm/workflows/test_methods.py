@@ -59,11 +59,7 @@ def test_write(tmp_path):
     page.write_text(f"before\n{BEGIN}\nWHAT STOOD HERE\n{END}\nafter\n")
     assert invoke("--write", str(page)).stdout == f"{page}\n"
     text = page.read_text()
-<<<<<<< HEAD
     assert "WHAT STOOD HERE" not in text
-=======
-    assert "\nold\n" not in text
->>>>>>> h-self
     assert (text.startswith("before\n"), text.endswith(f"{END}\nafter\n")) == (True, True)
     write(page, methods(MethodsParams()).tables)
     assert page.read_text() == text
