@@ -25,13 +25,19 @@ def batch_by_batch(
         params: How; its ``batch_size`` says how many canvases are made together.
         watch: Show the canvases while they fill.
     """
-    together = max(1, params.batch_size // params.samples)
     watching = LiveCanvas(opened.tokenizer) if watch else nullcontext()
-    for begin in range(0, len(texts), together):
-        some, first = texts[begin : begin + together], begin * params.samples
+    for first, some, samples in _batches(texts, params.samples, params.batch_size):
+        how = params.model_copy(update={"samples": samples})
         with watching as observe:
-            made = make(
-                opened.model, opened.tokenizer, opened.process, some, params, first_sample=first, observe=observe
-            )
+            made = make(opened.model, opened.tokenizer, opened.process, some, how, first_sample=first, observe=observe)
         for index, one in enumerate(made):
-            yield first + index, some[index // params.samples], one
+            yield first + index, some[index // samples], one
+
+
+def _batches(texts: Sequence[str], samples: int, size: int) -> Iterator[tuple[int, Sequence[str], int]]:
+    """Yield (number of the first sample, texts, samples of each): whole texts together, or one text in parts."""
+    together = max(1, size // samples)
+    for begin in range(0, len(texts), together):
+        some, first = texts[begin : begin + together], begin * samples
+        for done in range(0, samples, size):
+            yield first + done, some, min(size, samples - done)
