@@ -48,26 +48,33 @@ def batch_by_batch(
     Raises:
         DataError: The file cannot be written.
     """
-    together = max(1, params.batch_size // params.samples)
     watching = LiveCanvas(opened.tokenizer) if watch else nullcontext()
     with _traces(trace) as write:
-        for begin in range(0, len(texts), together):
-            some, first = texts[begin : begin + together], begin * params.samples
+        for first, some, samples in _batches(texts, params.samples, params.batch_size):
             with watching as observe:
                 made = make(
                     opened.model,
                     opened.tokenizer,
                     opened.process,
                     some,
-                    params,
+                    params.model_copy(update={"samples": samples}),
                     first_sample=first,
                     trace=trace is not None,
                     observe=observe,
                 )
             for index, one in enumerate(made):
-                if one.trace is not None:
+                if trace is not None and one.trace is not None:
                     write(json.dumps(record) for record in one.trace.records(first + index, opened.tokenizer))
-                yield first + index, some[index // params.samples], one
+                yield first + index, some[index // samples], one
+
+
+def _batches(texts: Sequence[str], samples: int, size: int) -> Iterator[tuple[int, Sequence[str], int]]:
+    """Yield (number of the first sample, texts, samples of each): whole texts together, or one text in parts."""
+    together = max(1, size // samples)
+    for begin in range(0, len(texts), together):
+        some, first = texts[begin : begin + together], begin * samples
+        for done in range(0, samples, size):
+            yield first + done, some, min(size, samples - done)
 
 
 @contextmanager

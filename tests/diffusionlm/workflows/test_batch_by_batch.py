@@ -1,7 +1,12 @@
-"""Traces on disk: every sample's start and changes, which replayed give its tokens."""
+"""Samples come out as each batch is done, as if all had been made at once; and their traces replay to them."""
+
+from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,6 +15,10 @@ from diffusionlm.generation import GenerationParams, SelfCorrectionParams, gener
 from diffusionlm.process import PROCESSES
 from diffusionlm.sampling import AnyPosition
 from diffusionlm.workflows.batch_by_batch import batch_by_batch
+from diffusionlm.workflows.infer import infer
+from diffusionlm.workflows.params import InferParams
+from diffusionlm.workflows.train import train
+from tests.diffusionlm.workflows.runs import configuration, write_text
 from tests.diffusionlm.workflows.test_language_model import untrained
 
 OPENED = untrained().opened
@@ -57,3 +66,48 @@ def test_a_trace_that_cannot_be_written_is_known_before_sampling(tmp_path):
     file = str(tmp_path / "nowhere" / "trace.jsonl")
     with pytest.raises(DataError, match=r"cannot write the trace to .*; give a file in a folder that exists"):
         next(batch_by_batch(generate, OPENED, PROMPTS, GenerationParams(), watch=False, trace=file))
+
+
+@pytest.mark.parametrize(
+    ("samples", "size", "sizes"),
+    [(1, 2, [2, 1]), (2, 4, [4, 2]), (5, 2, [2, 2, 1] * 3), (4, 4, [4, 4, 4]), (3, 4, [3] * 3)],
+)
+def test_no_more_than_a_batch_before_the_first_sample(samples: int, size: int, sizes: list[int]):
+    calls: list[int] = []
+
+    def make(
+        model: Any,
+        tokenizer: Any,
+        process: Any,
+        texts: Any,
+        params: Any,
+        *,
+        first_sample: int,
+        trace: bool,
+        observe: Any,
+    ):
+        calls.append(len(texts) * params.samples)
+        return [(first_sample + i, texts[i // params.samples]) for i in range(calls[-1])]
+
+    opened: Any = SimpleNamespace(model=None, tokenizer=None, process=None)
+    params = GenerationParams(samples=samples, batch_size=size)
+    out = batch_by_batch(make, opened, ["a", "b", "c"], params, watch=False)
+    first = next(out)
+    assert calls == sizes[:1]
+    everything = [first, *out]
+    assert calls == sizes
+    assert [number for number, _, _ in everything] == list(range(3 * samples))
+    assert all(made == (number, text) for number, text, made in everything)
+    assert [text for _, text, _ in everything] == [text for text in "abc" for _ in range(samples)]
+
+
+def test_the_samples_do_not_depend_on_the_batches(tmp_path: Path):
+    folder = tmp_path / "run"
+    train(configuration(write_text(tmp_path), folder, training={"steps": 2}))
+    made = []
+    for size in (2, 64):
+        generation = GenerationParams(samples=5, batch_size=size, length=8, steps=4)
+        params = InferParams(checkpoint=str(folder), prompts=("the", "of a"), generation=generation, device="cpu")
+        made.append([(sample.number, sample.prompt, sample.generation.ids) for sample in infer(params)])
+    assert made[0] == made[1]
+    assert len({ids for _, _, ids in made[0]}) > 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_training_beside_another_run_is_refused(tmp_path: Path, resume: str):
         training={"steps": 2},
         run={"folder": tmp_path / "run", "resume": resume},
     )
-    half = tmp_path / "run" / "checkpoints" / ".step-1.tmp"
+    half = tmp_path / "run" / "checkpoints" / f".step-1.tmp-{os.getpid()}"
     half.mkdir(parents=True)
     with RunLock(tmp_path / "run"), pytest.raises(ConfigError, match="is in use by another run"):
         train(params)
