@@ -74,6 +74,7 @@ def run(
     return sample(ChainPredictor(c, kind), sampler, canvas, steps=steps, seed=5, **options)
 
 
+@pytest.mark.slow  # the self-test, which is tested too, draws as many for every pair
 @pytest.mark.parametrize(("name", "process", "params"), [case for case in CASES if starts_at_noise(case[1])])
 def test_samples_have_the_law_that_the_sampler_declares(name: str, process: str, params: dict[str, Any]) -> None:
     sampler = build(name, process, params)

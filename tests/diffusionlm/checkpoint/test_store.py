@@ -110,6 +110,7 @@ def test_a_failure_inside_leaves_nothing_and_keeps_its_traceback(tmp_path):
     assert names(tmp_path) == ["step-1"]
 
 
+@pytest.mark.slow
 def test_sigkill_at_random_moments_never_harms_a_checkpoint(tmp_path):
     before = doubles.contents(small_save(tmp_path, 1))
     seed = time.time_ns()

@@ -201,6 +201,7 @@ def test_pictures(done, monkeypatch):
     assert draw(report) == (INSTALL,)
 
 
+@pytest.mark.slow
 def test_killed_and_called_again_it_goes_on(tmp_path, done):
     """A kill in the middle of a run: what is finished stays as it is, and the results are those of one sitting."""
     path = write_toml(tmp_path)
