@@ -96,6 +96,14 @@ class AnyPosition(Sampler):
     def law(self) -> Law:
         return "heuristic"
 
+    def check_draft(self) -> None:
+        super().check_draft()
+        if not self._edits:
+            raise PairingError(
+                f"sampler 'any_position' edits no draft under process {params_name(type(self.process.params))!r}, "
+                "whose network knows nothing of wrong tokens; set its edits to a number to edit all the same"
+            )
+
     @property
     def _edits(self) -> bool:
         """Whether tokens are edited at all."""

@@ -194,19 +194,18 @@ class Sampler(ABC):
             f"{', '.join(samplers) or 'none'}; processes that fit {name!r}: {', '.join(processes) or 'none'}"
         )
 
-    @classmethod
-    def check_draft(cls) -> None:
+    def check_draft(self) -> None:
         """Refuse to start from a draft where the rule starts from noise only.
 
         Raises:
             PairingError: One line that lists the samplers that can.
         """
-        if not cls.from_draft:
+        if not self.from_draft:
             from diffusionlm.sampling import SAMPLERS
 
             able = ", ".join(name for name in SAMPLERS if SAMPLERS[name].from_draft)
             raise PairingError(
-                f"sampler {params_name(cls.Params)!r} starts from noise and cannot start from a draft; "
+                f"sampler {params_name(self.Params)!r} starts from noise and cannot start from a draft; "
                 f"samplers that can: {able}"
             )
 

@@ -171,7 +171,7 @@ def test_a_draft_is_edited_in_place_and_traced() -> None:
     good, bad = "return a + b", "return a - b"
     model = cast(Transformer, ScriptedNetwork(list(f"f(): {good};".encode()), K))
     text = f"f(): <|draft|>{bad}<|/draft|>;"
-    how = InfillingParams(sampler=AnyPosition.Params(), steps=8, temperature=0.0)
+    how = InfillingParams(sampler=AnyPosition.Params(edits=2), steps=8, temperature=0.0)
     made = infill(model, TOKENIZER, PROCESS, [text], how, trace=True)[0]
     assert made.text == f"f(): {good};"
     assert [hole.text for hole in made.holes] == [good]
@@ -181,3 +181,5 @@ def test_a_draft_is_edited_in_place_and_traced() -> None:
     assert made.trace.replay() == list(made.ids)
     with pytest.raises(PairingError, match=r"sampler 'ancestral' starts from noise and cannot .*: any_position"):
         infill(model, TOKENIZER, PROCESS, [text], InfillingParams())
+    with pytest.raises(PairingError, match=r"edits no draft under process 'mask'.*; set its edits to a number"):
+        infill(model, TOKENIZER, PROCESS, [text], InfillingParams(sampler=AnyPosition.Params()))
