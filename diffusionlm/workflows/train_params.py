@@ -157,7 +157,7 @@ def name_methods(tables: dict[str, Any]) -> dict[str, Any]:
     process = tables.get("process", {})
     name = process.get("name", "mask") if isinstance(process, dict) else params_name(type(process))
     if name not in PROCESSES:
-        return {"objective": {}, **tables}  # refused by the field itself, in its own words
+        return dict(tables)  # refused by the field itself, in its own words
     kind = PROCESSES[name]
     objective, generation, model = (tables.get(section, {}) for section in ("objective", "generation", "model"))
     named = dict(tables)
