@@ -85,7 +85,8 @@ def _curves(axes: Any, report: CompareReport) -> bool:
         y, errors = [mean.value or math.nan for mean in means], [mean.error or 0.0 for mean in means]
         look = _look(report, method)
         is_loose = any(run["bound"] == "loose" for run in runs)
-        look["label"] += " (loose bound)" if is_loose else ""
+        is_exact = any(run["bound"] == "exact" for run in runs)
+        look["label"] += " (loose bound)" if is_loose else " (exact)" if is_exact else ""
         axes.plot(x, y, linestyle="--" if is_loose else "-", markersize=4.5, **look)
         low, high = ([a + sign * b for a, b in zip(y, errors)] for sign in (-1, 1))
         axes.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)

@@ -1,7 +1,7 @@
 """What a comparison found: means over seeds with their standard errors, as tables, JSON and CSV.
 
-A tight bound, a loose one and a plain loss are three different numbers. They have a column each, and nothing here ever
-sorts or averages across them.
+A likelihood, a tight bound, a loose one and a plain loss are different numbers. They have a column each, and nothing
+here ever sorts or averages across them.
 """
 
 from __future__ import annotations
@@ -157,6 +157,7 @@ def _score_table(summary: Sequence[Record]) -> str:
         cells.append(
             {
                 "method": one["method"],
+                "bits/byte (exact)": bits if one["bound"] == "exact" else "",
                 "bits/byte (tight bound)": bits if one["bound"] == "tight" else "",
                 "bits/byte (loose bound)": bits if one["bound"] == "loose" else "",
                 "own loss, nats/token": f"{loss} ({one['loss_name']})" if loss else "",
