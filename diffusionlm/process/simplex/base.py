@@ -74,9 +74,9 @@ class SimplexProcess(Process):
     def weights(self, coordinates: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """Return (n, C) the weights with which the network mixes the embeddings; the coordinates may be overwritten."""
 
+    @abstractmethod
     def evidence(self, coordinates: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """Return (n, K) ln q_t(point | token k) up to a constant per row; the coordinates may be overwritten."""
-        raise NotImplementedError(f"{type(self).__name__} has no evidence in closed form")
 
     def corrupt(
         self,
