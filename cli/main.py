@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -49,6 +48,8 @@ for _verb, _function in COMMANDS.items():
 def _show_version(asked: bool) -> None:
     """Print the installed version and end, if asked to."""
     if asked:
+        from importlib.metadata import version  # slow, and --help needs none of it
+
         typer.echo(version("flowlm"))
         raise typer.Exit
 
