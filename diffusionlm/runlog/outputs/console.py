@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from diffusionlm.runlog.jsonl import Scalar
 
-HEADLINES = {"loss": "loss", "bits_per_byte": "bits/byte", "tokens_per_second": "tokens/s"}
-"""The metrics that the bar shows, with the words for them."""
+LIVE, HELD_OUT = "bits_per_byte", "held_out_bits_per_byte"
+HEADLINES = {"loss": "loss", LIVE: "bits/byte", HELD_OUT: "val bits/byte", "tokens_per_second": "tokens/s"}
+"""The metrics that the bar shows, with the words for them, in this order."""
 SHOWN_GROUPS = ("validation",)
 """Groups (the part of a name before the first "/") whose metrics are told in a line of their own."""
 WIDTH_OF_CELL = 200
@@ -50,18 +51,24 @@ class Console(Output):
         self._progress: Progress | None = None
         self._began: tuple[float, int] | None = None
         self._headline: dict[str, Scalar] = {}
+        self._held_out: Scalar | None = None
         self._last_line = float("-inf")
 
     def log(self, metrics: Mapping[str, Scalar], step: int) -> None:
         """Show training metrics in the bar or in a line, and validation metrics always in a line."""
         self._start(step)
         own = {name: value for name, value in metrics.items() if "/" not in name}
+        self._held_out = metrics.get(f"validation/{LIVE}", self._held_out)
+        if own and LIVE not in own and self._held_out is not None:
+            own[HELD_OUT] = self._held_out  # the loss is no bound, so the last validation says how good the model is
+            own = {name: own[name] for name in sorted(own, key=_place)}
         for group in SHOWN_GROUPS:
             if shown := {name: value for name, value in metrics.items() if name.startswith(group + "/")}:
                 self.say(f"step {step}  {describe(shown)}")
         if self.bar:
             if self._progress is not None:
                 self._headline |= {name: own[name] for name in HEADLINES if name in own}
+                self._headline = {name: self._headline[name] for name in HEADLINES if name in self._headline}
                 self._progress.update(self._progress.task_ids[0], completed=step, headline=describe(self._headline))
         elif own and self._line_is_due(step):
             of = f"/{self.total}" if self.total else ""
@@ -148,6 +155,11 @@ def clock(seconds: float) -> str:
     """Return a duration as m:ss or h:mm:ss."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def _place(name: str) -> int:
+    """Return where a metric stands in a line: the headlines in their order, then the others in theirs."""
+    return [*HEADLINES].index(name) if name in HEADLINES else len(HEADLINES)
 
 
 def describe(metrics: Mapping[str, Scalar]) -> str:

@@ -52,6 +52,22 @@ def test_plain_lines_are_rare_but_the_first_the_last_and_validation_come(tmp_pat
     assert [line.split()[1] for line in text.splitlines()[:3]] == ["5/20", "20/20", "20"]
 
 
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_a_loss_that_is_no_bound_has_the_last_validation_beside_it(tmp_path, monkeypatch, stream):
+    monkeypatch.setenv("COLUMNS", "80")
+    out = stream()
+    console = Console(ConsoleParams(seconds_between_lines=0), RunContext(tmp_path, total_steps=1700), out)
+    loss = {"loss": 4.8171, "tokens_per_second": 21407.0}
+    console.log(loss, 1480)
+    console.log({"validation/bits_per_byte": 2.1219}, 1480)
+    console.log(loss, 1490)
+    console.close()
+    seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).replace("\r", "\n").splitlines()
+    assert "val bits/byte" not in seen[0]
+    (last,) = {line for line in seen if "1490/1700" in line}
+    assert "loss 4.817  val bits/byte 2.122  tokens/s 21,407" in last
+
+
 def test_bar_on_a_terminal(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     text = run(ConsoleParams(), tmp_path, Terminal())
