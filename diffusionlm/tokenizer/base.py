@@ -184,8 +184,7 @@ class Tokenizer(ABC):
                 self.token_bytes(extreme)
         if skip_special:
             ids = [i for i in ids if int(i) not in self._special_ids]
-        tokens = self._tokens
-        return b"".join([tokens[i] for i in ids])
+        return b"".join(map(self._tokens.__getitem__, ids))
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = False, errors: str = "replace") -> str:
         """Return the text of ``ids``; ``errors`` says what becomes of bytes that are not UTF-8, as in ``bytes.decode``.

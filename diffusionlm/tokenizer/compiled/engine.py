@@ -6,7 +6,6 @@ own. Everything here is identical to the reference in ``tokenizer/bpe.py``, to t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -14,6 +13,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
+from diffusionlm.tokenizer.compiled import cores
 from diffusionlm.tokenizer.compiled.classes import class_table
 from diffusionlm.tokenizer.compiled.encode import Memory, certain_end, cut_place, encode, encode_documents
 from diffusionlm.tokenizer.compiled.memory import PADDING, padded
@@ -24,11 +24,6 @@ PIECE = 1 << 20
 """Bytes that one thread encodes at a time."""
 PATTERN_CODES = {"gpt2": 0, "gpt4": 3, "qwen": 1}
 """The names of ``pretokenize.PATTERNS`` as the scanner knows them."""
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Engine:
