@@ -37,7 +37,7 @@ class FilesRecipe(TokenizerRecipe):
         tokenizer = load_tokenizer(self.params.path)
         if isinstance(tokenizer, PackageTokenizer):
             warnings.warn(
-                f"{self.params.path} has {tokenizer.file.foreign()}, which the fast encoder does not know: "
+                f"{self.params.path} has {tokenizer.file.foreign}, which the fast encoder does not know: "
                 "the tokenizers package encodes, more slowly",
                 stacklevel=2,
             )
@@ -70,4 +70,4 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 def _read_json(path: Path) -> Tokenizer:
     file = tokenizer_json.read(path)
-    return BPETokenizer.read_json(file) if file.foreign() is None else PackageTokenizer(file)
+    return BPETokenizer.read_json(file) if file.foreign is None else PackageTokenizer(file)

@@ -37,7 +37,7 @@ class PackageTokenizer(Tokenizer):
     def __init__(self, file: TokenizerFile) -> None:
         if find_spec("tokenizers") is None:
             raise TokenizerError(
-                f"{file.path} has {file.foreign()}, which needs the tokenizers package, and that is not installed; "
+                f"{file.path} has {file.foreign}, which needs the tokenizers package, and that is not installed; "
                 "install it (uv pip install tokenizers)"
             )
         super().__init__(file.tokens(), file.specials, file.whole)

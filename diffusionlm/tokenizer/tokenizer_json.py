@@ -133,8 +133,9 @@ class TokenizerFile:
         known = {id: _bytes_of(token) for token, id in self.model.vocab.items()} | names
         return [known.get(id, b"") for id in range(1 + max(known))]
 
+    @cached_property
     def foreign(self) -> str | None:
-        """Return the first thing in it that our encoder does not do exactly, or None."""
+        """The first thing in it that our encoder does not do exactly, or None."""
         model, made = self.model, {left + right for left, right in self.merges}
         names = {token.content for token in self.added}
         twice = [merge for merge, times in Counter(self.merges).items() if times > 1]
@@ -159,7 +160,7 @@ class TokenizerFile:
 
     def vocabulary(self) -> Vocabulary:
         """Return what our encoder needs; ``foreign`` is None."""
-        assert (found := self.foreign()) is None, found
+        assert (found := self.foreign) is None, found
         names = {token.content for token in self.added}
         return Vocabulary(
             vocab={alphabet.read(token): id for token, id in self.model.vocab.items() if token not in names},
