@@ -165,7 +165,7 @@ class TokenizerRow(Origin):
         bench, contender, version: Which bench, which library, and its release.
         task: "train", "encode" and "decode" (one thread), "encode_batch" (all cores), or "start" (from the first import
             to the first ids; also "start_cold", nothing of ours compiled yet, and "start_short", our reference path).
-        corpus: What the text is.
+        corpus: Which kind of source the text is.
         megabytes: Its UTF-8 bytes in 1e6.
         vocabulary: Ids of the vocabulary, the special token included.
         repeats: Timed rounds.

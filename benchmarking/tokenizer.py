@@ -163,7 +163,7 @@ def bench_tokenizer(params: BenchTokenizerParams) -> TokenizerBench:
         tokens = sum(same_ids(folder, texts, agreed))
         say(f"{len(texts)} documents, {tokens} ids: the same by {', '.join(agreed)}")
         facts = {
-            "corpus": source.describe(),
+            "corpus": params.source.name,  # its path would be this machine's, and rows are kept
             "megabytes": sum(len(text.encode()) for text in texts) / 1e6,
             "vocabulary": ours.vocab_size,
         }

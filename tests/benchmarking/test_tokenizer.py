@@ -76,6 +76,7 @@ def test_every_task_of_every_library(tiny, text, tmp_path: Path, capsys) -> None
     assert result.rows[-1].ratio_p50 == 0.5  # half our time
     assert result.agreed == ("flowlm", "tokenizers", "tiktoken")
     assert result.documents == 3
+    assert {row.corpus for row in result.rows} == {"folder"}  # no path: rows are kept
     assert result.rows[0].megabytes == pytest.approx(sum(len(one.encode()) for one in TEXTS) / 1e6)
     assert all(0.5 < share <= 1 for share in result.alike.values())
     assert set(result.alike) == {"tokenizers", "rustbpe"}
