@@ -33,6 +33,7 @@ smoke:
 bench:
     uv run flowlm-bench-train
     uv run flowlm-bench-infer
+    uv run flowlm-bench-tokenizer
 
 # the schemas that editors read; after a change to any parameter class
 schemas:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarking.rows import KernelRow, Row, SampleRow, TrainRow, read
+from benchmarking.rows import KernelRow, Row, SampleRow, TokenizerRow, TrainRow, read
 from diffusionlm.workflows.talk import say
 
 RESULTS = Path(__file__).parent / "results"
@@ -20,7 +20,7 @@ def _times(row: Row) -> str:
     return f"{row.p20_ms:,.1f} / {row.p50_ms:,.1f} / {row.p80_ms:,.1f}"
 
 
-def _ratio(row: TrainRow | KernelRow) -> str:
+def _ratio(row: TrainRow | KernelRow | TokenizerRow) -> str:
     if row.ratio_p50 is None:
         return ""
     return f"**{row.ratio_p50:.2f}** ({row.ratio_p20:.2f} … {row.ratio_p80:.2f})"
@@ -56,7 +56,21 @@ KERNEL: tuple[Column, ...] = (
     ("memory, MiB", lambda row: f"{row.peak_mb - row.base_mb:,.0f}"),
     ("× reference", _ratio),
 )
-TABLES: dict[type[Row], tuple[Column, ...]] = {TrainRow: TRAIN, SampleRow: SAMPLE, KernelRow: KERNEL}
+TOKENIZER: tuple[Column, ...] = (
+    ("task", lambda row: row.task),
+    ("library", lambda row: f"{row.contender} {row.version}"),
+    ("text", lambda row: f"{row.corpus}, {row.megabytes:,.1f} MB, V {row.vocabulary}"),
+    ("ms p20 / p50 / p80", _times),
+    ("MB/s", lambda row: "" if row.mb_per_second is None else f"{row.mb_per_second:,.1f}"),
+    ("memory, MiB", lambda row: f"{row.peak_mb - row.base_mb:,.0f}"),
+    ("ours is faster, ×", _ratio),
+)
+TABLES: dict[type[Row], tuple[Column, ...]] = {
+    TrainRow: TRAIN,
+    SampleRow: SAMPLE,
+    KernelRow: KERNEL,
+    TokenizerRow: TOKENIZER,
+}
 
 
 def markdown(rows: Sequence[Row]) -> str:

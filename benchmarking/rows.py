@@ -157,8 +157,47 @@ class KernelRow(Origin):
     ratio_p80: float | None
 
 
-Row = TrainRow | SampleRow | KernelRow
-KINDS: tuple[type[Row], ...] = (TrainRow, SampleRow, KernelRow)
+@dataclass(frozen=True, kw_only=True)
+class TokenizerRow(Origin):
+    """One task of one tokenizer library; ``threads`` are those that the task may use.
+
+    Attributes:
+        bench, contender, version: Which bench, which library, and its release.
+        task: "train", "encode" and "decode" (one thread), "encode_batch" (all cores), or "start" (from the first import
+            to the first ids; also "start_cold", nothing of ours compiled yet, and "start_short", our reference path).
+        corpus: Which kind of source the text is.
+        megabytes: Its UTF-8 bytes in 1e6.
+        vocabulary: Ids of the vocabulary, the special token included.
+        repeats: Timed rounds.
+        p20_ms, p50_ms, p80_ms: Quantiles of the time of a round.
+        mb_per_second: megabytes over the median; empty of a start.
+        base_mb, peak_mb: Memory of its process with the text in it, before the library was used, and at most; 0 of a
+            start.
+        ratio_p20, ratio_p50, ratio_p80: Quantiles over pairs of neighbouring rounds of this time / our time; empty in
+            our own rows.
+    """
+
+    bench: str = "tokenizer"
+    contender: str
+    version: str
+    task: str
+    corpus: str
+    megabytes: float
+    vocabulary: int
+    repeats: int
+    p20_ms: float
+    p50_ms: float
+    p80_ms: float
+    mb_per_second: float | None
+    base_mb: float
+    peak_mb: float
+    ratio_p20: float | None
+    ratio_p50: float | None
+    ratio_p80: float | None
+
+
+Row = TrainRow | SampleRow | KernelRow | TokenizerRow
+KINDS: tuple[type[Row], ...] = (TrainRow, SampleRow, KernelRow, TokenizerRow)
 R = TypeVar("R", bound=Row)
 
 

@@ -9,6 +9,7 @@ import typer
 from cli import app as frame
 from cli import (
     bench_infer,
+    bench_tokenizer,
     bench_train,
     compare,
     eval,
@@ -35,6 +36,7 @@ COMMANDS = {
     "make-data": make_data.make_data,
     "bench-train": bench_train.bench_train,
     "bench-infer": bench_infer.bench_infer,
+    "bench-tokenizer": bench_tokenizer.bench_tokenizer,
     "inspect": inspect.inspect,
     "selftest": selftest.selftest,
     "compare": compare.compare,

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 EOS = "<|endoftext|>"
 """The special token that ends every document; its name is GPT-2's."""
+EOS_NAMES = (EOS, "<|end_of_text|>")
+"""The same as vocabularies from elsewhere call it, the first that is there: GPT-2's and Qwen's name, Llama 3's."""
 
 Text = str | bytes
 Texts = Callable[[], Iterable[Text]]
@@ -47,15 +49,20 @@ class Tokenizer(ABC):
     Args:
         tokens: The bytes of every id, specials included (the UTF-8 of their names); its length is K.
         specials: Special token → id.
+        whole: Token → id of ordinary text that is looked for before anything else, whatever ``allow_special`` says.
 
     Attributes:
         vocab_size: K, all ids are in 0..K-1.
         specials: Special token → id.
+        whole: See above; most tokenizers have none.
     """
 
-    def __init__(self, tokens: Sequence[bytes], specials: Mapping[str, int]) -> None:
+    def __init__(
+        self, tokens: Sequence[bytes], specials: Mapping[str, int], whole: Mapping[str, int] | None = None
+    ) -> None:
         self.vocab_size = len(tokens)
         self.specials = dict(specials)
+        self.whole = dict(whole or {})
         self._tokens = list(tokens)
         self._special_ids = frozenset(self.specials.values())
         assert all(0 <= i < len(tokens) for i in self._special_ids), (len(tokens), self.specials)
@@ -110,7 +117,8 @@ class Tokenizer(ABC):
 
     def _stream(self, texts: Iterable[str], allow_special: bool) -> Iterator[bytes | bytearray]:
         encoder = self._plain_encoder()
-        for piece in self._split_specials(texts) if allow_special and self.specials else texts:
+        names = self._names(allow_special)
+        for piece in self._split(texts, names) if names else texts:
             if isinstance(piece, str):
                 yield encoder.feed(piece, final=False)
             else:
@@ -118,26 +126,26 @@ class Tokenizer(ABC):
                 yield pack([piece])
         yield encoder.feed("", final=True)
 
-    def _split_specials(self, texts: Iterable[str]) -> Iterator[str | int]:
-        """Yield plain text as strings and special tokens as ids; the longest special wins where several begin."""
-        longest = max(map(len, self.specials))
+    def _names(self, allow_special: bool) -> dict[str, int]:
+        """Return what is looked for in a text before it is encoded → id."""
+        return self.whole | self.specials if allow_special else self.whole
+
+    def _split(self, texts: Iterable[str], names: Mapping[str, int]) -> Iterator[str | int]:
+        """Yield plain text as strings and the named tokens as ids; the longest name wins where several begin."""
+        longest, pattern = max(map(len, names)), special_pattern(names)
         text = ""
         for piece in chain(texts, [None]):
             final = piece is None
             text += piece or ""
             # A special that begins in the last `longest` - 1 characters may be unfinished, or begin a longer one.
             start, certain = 0, len(text) - (0 if final else longest)
-            while (match := self._special_pattern.search(text, start)) and match.start() <= certain:
+            while (match := pattern.search(text, start)) and match.start() <= certain:
                 yield text[start : match.start()]
-                yield self.specials[match.group()]
+                yield names[match.group()]
                 start = match.end()
             cut = max(start, certain + 1)
             yield text[start:cut]
             text = text[cut:]
-
-    @cached_property
-    def _special_pattern(self) -> regex.Pattern[str]:
-        return special_pattern(self.specials)
 
     def encode_documents(self, documents: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of some documents end to end, uint32 (N,), and how many each has, int64 (D,)."""
@@ -176,8 +184,7 @@ class Tokenizer(ABC):
                 self.token_bytes(extreme)
         if skip_special:
             ids = [i for i in ids if int(i) not in self._special_ids]
-        tokens = self._tokens
-        return b"".join([tokens[i] for i in ids])
+        return b"".join(map(self._tokens.__getitem__, ids))
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = False, errors: str = "replace") -> str:
         """Return the text of ``ids``; ``errors`` says what becomes of bytes that are not UTF-8, as in ``bytes.decode``.
@@ -196,17 +203,18 @@ class Tokenizer(ABC):
 
     @property
     def eos_id(self) -> int:
-        """The id of ``<|endoftext|>``.
+        """The id of ``<|endoftext|>``, or of what another vocabulary calls it.
 
         Raises:
             TokenizerError: This tokenizer has no such token.
         """
-        if EOS not in self.specials:
-            known = ", ".join(self.specials) or "none"
+        name = next((name for name in EOS_NAMES if name in self.specials), None)
+        if name is None:
+            known = ", ".join(list(self.specials)[:8]) or "none"
             raise TokenizerError(
                 f"this tokenizer has no {EOS} token (its special tokens: {known}); every document ends with one"
             )
-        return self.specials[EOS]
+        return self.specials[name]
 
     def byte_lengths(self) -> np.ndarray:
         """Return the bytes of text that each id stands for, int64 (K,); special tokens stand for 0."""

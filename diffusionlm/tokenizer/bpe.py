@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffusionlm.errors import TokenizerError
-from diffusionlm.tokenizer import alphabet, files
+from diffusionlm.tokenizer import alphabet, files, tokenizer_json
 from diffusionlm.tokenizer.base import PlainEncoder, Text, Tokenizer, pack
 from diffusionlm.tokenizer.compiled import available, worthwhile
 from diffusionlm.tokenizer.lossless import to_bytes
+from diffusionlm.tokenizer.normalize import NFCStream, Normalizer, nfc
 from diffusionlm.tokenizer.pretokenize import PATTERNS, Pattern, WordStream
+from diffusionlm.tokenizer.tokenizer_json import TokenizerFile, Vocabulary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,8 +42,11 @@ class BPETokenizer(Tokenizer):
     Args:
         vocab: Token → id, all 256 single bytes and every merge's product included, specials not.
         merges: Pairs of tokens, the most urgent first.
-        specials: Special token → id. Its ids and ``vocab``'s together are 0..K-1.
+        specials: Special token → id. An id below K that none has stands for no bytes.
         pattern: How text is cut into words.
+        whole: See ``Tokenizer``.
+        normalizer: What is done to text before it is cut.
+        ignore_merges: A word that is a token is that token, whatever the merges make of it (Llama 3).
         compiled: Use the compiled path always (True), never (False), or where it is worth it. It never changes an id.
     """
 
@@ -52,10 +57,18 @@ class BPETokenizer(Tokenizer):
         specials: Mapping[str, int],
         pattern: Pattern = "gpt2",
         compiled: bool | None = None,
+        *,
+        whole: Mapping[str, int] | None = None,
+        normalizer: Normalizer | None = None,
+        ignore_merges: bool = False,
     ) -> None:
-        tokens = {id: token for token, id in vocab.items()} | {id: to_bytes(name) for name, id in specials.items()}
-        assert len(tokens) == len(vocab) + len(specials) == 1 + max(tokens), (len(tokens), len(vocab), len(specials))
-        super().__init__([tokens[i] for i in range(len(tokens))], specials)
+        names = {id: to_bytes(name) for name, id in {**specials, **(whole or {})}.items()}
+        tokens = {id: token for token, id in vocab.items()} | names
+        assert len(tokens) == len(vocab) + len(names), (len(tokens), len(vocab), len(names))
+        size = 1 + max(tokens)
+        super().__init__([tokens.get(i, b"") for i in range(size)], specials, whole)
+        self.normalizer: Normalizer | None = normalizer
+        self.ignore_merges = ignore_merges
         self.merges = list(merges)
         self._vocab = dict(vocab)
         self._byte_ids = [vocab[bytes([b])] for b in range(256)]
@@ -88,26 +101,51 @@ class BPETokenizer(Tokenizer):
             )
         return cls(vocab, merges, specials, pattern)
 
-    def __reduce__(self) -> tuple[type[BPETokenizer], tuple[object, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., BPETokenizer], tuple[object, ...]]:
         # The cache stays behind.
-        return BPETokenizer, (self._vocab, self.merges, self.specials, self.pattern, self.compiled)
+        return BPETokenizer._of, (self._parts(), self.compiled)
+
+    @classmethod
+    def _of(cls, parts: Vocabulary, compiled: bool | None = None) -> BPETokenizer:
+        return cls(
+            parts.vocab,
+            parts.merges,
+            parts.specials,
+            parts.pattern,
+            compiled,
+            whole=parts.whole,
+            normalizer=parts.normalizer,
+            ignore_merges=parts.ignore_merges,
+        )
+
+    def _parts(self) -> Vocabulary:
+        return Vocabulary(
+            self._vocab, self.merges, self.specials, self.whole, self.pattern, self.normalizer, self.ignore_merges
+        )
+
+    # Text → ids
 
     def encode_array(self, text: Text, *, allow_special: bool = False) -> np.ndarray:
-        engine = self.engine(len(text))
-        if engine is None or (allow_special and self.specials):
+        engine, plain = self.engine(len(text)), self._plain(text, allow_special)
+        if engine is None or plain is None:
             return super().encode_array(text, allow_special=allow_special)
-        return engine.encode(to_bytes(text) if isinstance(text, str) else bytes(text))
+        return engine.encode(plain)
 
     def encode_documents(self, documents: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         engine = self.engine(sum(map(len, documents)))
-        return super().encode_documents(documents) if engine is None else engine.encode_many(documents)
+        plain = [self._plain(document, False) for document in documents]
+        kept = [document for document in plain if document is not None]
+        if engine is None or len(kept) < len(documents):
+            return super().encode_documents(documents)
+        return engine.encode_many(kept)
 
     def encode_batch(self, texts: Iterable[Text], *, allow_special: bool = False) -> list[list[int]]:
         texts = list(texts)
         engine = self.engine(sum(map(len, texts)))
-        if engine is None or (allow_special and self.specials):
+        plain = [text for text in (self._plain(text, allow_special) for text in texts) if text is not None]
+        if engine is None or len(plain) < len(texts):
             return super().encode_batch(texts, allow_special=allow_special)
-        return engine.encode_batch([to_bytes(text) if isinstance(text, str) else bytes(text) for text in texts])
+        return engine.encode_batch(plain)
 
     @property
     def releases_lock(self) -> bool:
@@ -119,38 +157,54 @@ class BPETokenizer(Tokenizer):
         if self._engine is None and worthwhile(self._seen, self.compiled):
             from diffusionlm.tokenizer.compiled.engine import Engine
 
-            self._engine = Engine.of(self._byte_ids, self._ranks, self._products, self.pattern)
+            given = self._vocab if self.ignore_merges else {}
+            self._engine = Engine.of(self._byte_ids, self._ranks, self._products, self.pattern, given)
         return self._engine
 
+    def _plain(self, text: Text, allow_special: bool) -> bytes | None:
+        """Return the normalized bytes of a text, or None where a name in it must be looked for first."""
+        data = to_bytes(text) if isinstance(text, str) else bytes(text)
+        if any(to_bytes(name) in data for name in self._names(allow_special)):
+            return None
+        return data if self.normalizer is None else nfc(data)
+
     def _packed(self, text: Text, allow_special: bool) -> bytearray:
-        if allow_special and self.specials:
+        engine, plain = self.engine(len(text)), self._plain(text, allow_special)
+        if engine is None or plain is None:
             return super()._packed(text, allow_special)
-        engine = self.engine(len(text))
-        if engine is None:
-            return super()._packed(text, allow_special)
-        return bytearray(engine.encode(to_bytes(text) if isinstance(text, str) else bytes(text)).data)
+        return bytearray(engine.encode(plain).data)
 
     def _plain_encoder(self) -> PlainEncoder:
         return _BPEEncoder(self)
 
     def _encode_word(self, word: str) -> bytes:
-        ids = [self._byte_ids[b] for b in to_bytes(word)]
+        data = to_bytes(word)
+        if self.ignore_merges and data in self._vocab:
+            return pack([self._vocab[data]])
+        ids = [self._byte_ids[b] for b in data]
         return pack(merge_word(ids, self._ranks, self._products))
 
     def _content(self) -> dict[str, object]:
         tokens = [token.hex() for token in self._tokens]
         merges = [[left.hex(), right.hex()] for left, right in self.merges]
-        return {
+        content: dict[str, object] = {
             "name": "bpe",
             "pattern": PATTERNS[self.pattern],
             "tokens": tokens,
             "merges": merges,
             "specials": self.specials,
         }
+        # Named only where they are set, so that a fingerprint from before they were known still holds.
+        further = {"whole": self.whole, "normalizer": self.normalizer, "ignore_merges": self.ignore_merges}
+        return content | {key: value for key, value in further.items() if value}
 
     # Files
 
     def save(self, folder: Path) -> None:
+        everything = {files.JSON: tokenizer_json.write(self._parts())}
+        if not self._is_gpt2s_kind():
+            files.write_folder(folder, "json", everything)
+            return
         vocab = {alphabet.show(token): id for token, id in self._vocab.items()} | self.specials
         vocab = dict(sorted(vocab.items(), key=lambda item: item[1]))
         merges = [(alphabet.show(left), alphabet.show(right)) for left, right in self.merges]
@@ -158,8 +212,20 @@ class BPETokenizer(Tokenizer):
             files.VOCAB: files.to_json(vocab),
             files.MERGES: files.write_merges(merges),
             files.SPECIALS: files.to_json(self.specials),
+            **everything,
         }
         files.write_folder(folder, "bpe", texts, {} if self.pattern == "gpt2" else {"pattern": self.pattern})
+
+    def _is_gpt2s_kind(self) -> bool:
+        """Return whether vocab.json, merges.txt and the special tokens are all there is to say."""
+        made = 256 + len(set(self._products))
+        plain = not (self.whole or self.normalizer or self.ignore_merges)
+        return plain and len(self._vocab) == made and self.vocab_size == made + len(self.specials)
+
+    @classmethod
+    def read_json(cls, file: TokenizerFile) -> BPETokenizer:
+        """Return the tokenizer of a ``tokenizer.json`` in which nothing is ``foreign``."""
+        return cls._of(file.vocabulary())
 
     @classmethod
     def load(cls, folder: Path) -> BPETokenizer:
@@ -202,9 +268,12 @@ class _BPEEncoder:
     def __init__(self, tokenizer: BPETokenizer) -> None:
         self._tokenizer = tokenizer
         self._words = WordStream(tokenizer.pattern)
+        self._nfc = None if tokenizer.normalizer is None else NFCStream()
         self._compiled: Stream | None = None
 
     def feed(self, text: str, *, final: bool) -> bytes:
+        if self._nfc is not None:
+            text = self._nfc.feed(text, final=final)
         if self._compiled is None and (engine := self._tokenizer.engine(len(text))) is not None:
             self._compiled = engine.stream()
             text = self._words.rest() + text

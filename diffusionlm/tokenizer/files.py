@@ -1,10 +1,12 @@
 """The files of a tokenizer folder: GPT-2's ``vocab.json`` and ``merges.txt``, the specials, and what kind it is.
 
-    tokenizer_type.json   {"format": 1, "name": "bpe" | "byte"}, and "pattern" where it is not GPT-2's; a folder without
-                          it is read as GPT-2 files
+    tokenizer_type.json   {"format": 1, "name": "bpe" | "byte" | "json"}, and "pattern" where it is not GPT-2's; a
+                          folder without it is read as its tokenizer.json, or as GPT-2 files
     vocab.json            token, shown in the byte alphabet → id; special tokens by their plain names
     merges.txt            "#version: 0.2", then one merge "left right" a line, the most urgent first
     special_tokens.json   special token → id; without it, what no merge makes is special (GPT-2's own files)
+    tokenizer.json        all of it for other programs, beside the files of "bpe"; the tokenizer itself of "json", a
+                          vocabulary that GPT-2's files cannot describe
 
 Everything is UTF-8 with \\n line ends, whatever the locale. Only plain data lives here; the tokenizer classes read it.
 """
@@ -21,6 +23,7 @@ TYPE = "tokenizer_type.json"
 VOCAB = "vocab.json"
 MERGES = "merges.txt"
 SPECIALS = "special_tokens.json"
+JSON = "tokenizer.json"
 FORMAT = 1
 MERGES_HEADER = "#version: 0.2"
 
@@ -47,22 +50,24 @@ def write_folder(folder: Path, name: str, texts: Mapping[str, str], facts: Mappi
 
 
 def read_type(folder: Path) -> str:
-    """Return the kind of tokenizer in ``folder``: "bpe" where only GPT-2's files are there.
+    """Return the kind of tokenizer in ``folder``: of files that another program wrote, "json" goes before "bpe".
 
     Raises:
         TokenizerError: No such folder, no tokenizer in it, or a kind or format that this version does not know.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise TokenizerError(f"no tokenizer folder at {folder}; it should hold {VOCAB}, {MERGES} and {SPECIALS}")
+        raise TokenizerError(f"no tokenizer at {folder}; give a folder with {VOCAB} and {MERGES}, or a {JSON}")
     path = folder / TYPE
     if not path.exists():
+        if (folder / JSON).exists():
+            return "json"
         if (folder / VOCAB).exists() or (folder / MERGES).exists():
             return "bpe"
-        raise TokenizerError(f"no tokenizer in {folder}: neither {TYPE} nor {VOCAB} is there")
-    content = _parse(path)
+        raise TokenizerError(f"no tokenizer in {folder}: neither {TYPE} nor {JSON} nor {VOCAB} is there")
+    content = parse(path)
     if not isinstance(content, dict) or set(content) - {"pattern"} != {"format", "name"}:
-        raise TokenizerError(f'{path} must be {{"format": {FORMAT}, "name": "bpe" or "byte"}}')
+        raise TokenizerError(f'{path} must be {{"format": {FORMAT}, "name": "bpe", "byte" or "json"}}')
     if content["format"] != FORMAT:
         raise TokenizerError(f"{path} has format {content['format']!r}, this version reads {FORMAT}; save it again")
     return str(content["name"])
@@ -75,7 +80,7 @@ def read_pattern(folder: Path, known: Sequence[str]) -> str:
         TokenizerError: It is none of the ``known`` ones.
     """
     path = Path(folder) / TYPE
-    content = _parse(path) if path.exists() else {}
+    content = parse(path) if path.exists() else {}
     pattern = content.get("pattern", "gpt2") if isinstance(content, dict) else "gpt2"
     if pattern not in known:
         raise TokenizerError(f"{path} names an unknown pattern {pattern!r}; known: {', '.join(known)}")
@@ -88,7 +93,7 @@ def read_ids(path: Path) -> dict[str, int]:
     Raises:
         TokenizerError: The file is missing, not JSON, or holds something else.
     """
-    content = _parse(path)
+    content = parse(path)
     if not isinstance(content, dict):
         raise TokenizerError(f"{path} must hold a JSON object of token: id, not a {type(content).__name__}")
     for token, id in content.items():
@@ -104,7 +109,7 @@ def read_merges(path: Path) -> list[tuple[str, str]]:
         TokenizerError: The file is missing, a line is not two tokens, or a merge is listed twice.
     """
     merges: dict[tuple[str, str], None] = {}
-    for number, line in enumerate(_read(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         line = line.rstrip("\r")
         if not line or (number == 1 and line.startswith("#version")):  # "# #" further down is a merge like any other
             continue
@@ -136,19 +141,31 @@ def check_contiguous(ids: Mapping[str, int], path: Path, first: int = 0) -> None
             raise TokenizerError(f"{path}: ids must be {first}..{last}, each once; {token!r} has {id}, not {expected}")
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return a file's text.
+
+    Raises:
+        TokenizerError: The file is missing, cannot be read, or is not UTF-8.
+    """
     try:
         return path.read_bytes().decode("utf-8", "surrogatepass")
     except FileNotFoundError:
-        raise TokenizerError(f"{path} is missing; a tokenizer folder holds {VOCAB}, {MERGES} and {SPECIALS}") from None
+        raise TokenizerError(
+            f"{path} is missing; a tokenizer folder holds {VOCAB}, {MERGES} and {SPECIALS}, or {JSON}"
+        ) from None
     except OSError as error:
         raise TokenizerError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise TokenizerError(f"{path} is damaged: byte {error.start} is not UTF-8") from error
 
 
-def _parse(path: Path) -> object:
+def parse(path: Path, text: str | None = None) -> object:
+    """Return a file's JSON; ``text`` is what it holds where that is at hand.
+
+    Raises:
+        TokenizerError: The file is missing or damaged.
+    """
     try:
-        return json.loads(_read(path))
+        return json.loads(read_text(path) if text is None else text)
     except json.JSONDecodeError as error:
         raise TokenizerError(f"{path} is damaged: not JSON at line {error.lineno}: {error.msg}") from error

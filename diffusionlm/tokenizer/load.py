@@ -1,30 +1,32 @@
-"""Open a tokenizer folder, whichever kind it holds."""
+"""Open a tokenizer folder or a ``tokenizer.json``, whichever kind it holds."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Literal
 
 from diffusionlm.errors import TokenizerError
 from diffusionlm.params import Strict
-from diffusionlm.tokenizer import files
+from diffusionlm.tokenizer import files, tokenizer_json
 from diffusionlm.tokenizer.base import Texts, Tokenizer, TokenizerRecipe
 from diffusionlm.tokenizer.bpe import BPETokenizer
 from diffusionlm.tokenizer.byte import ByteTokenizer
+from diffusionlm.tokenizer.package import PackageTokenizer
 
 KINDS = {"bpe": BPETokenizer, "byte": ByteTokenizer}
 
 
 class FilesParams(Strict):
-    """A tokenizer that was trained before, or GPT-2's files."""
+    """A tokenizer that was trained before, GPT-2's files, or the tokenizer.json of another model."""
 
     name: Literal["files"] = "files"
     path: Path
-    """The folder with vocab.json, merges.txt and, if there is one, special_tokens.json."""
+    """The folder with the tokenizer's files, or a tokenizer.json."""
 
 
 class FilesRecipe(TokenizerRecipe):
-    """Read a folder; the corpus is not looked at."""
+    """Read a folder or a file; the corpus is not looked at."""
 
     Params = FilesParams
 
@@ -32,18 +34,40 @@ class FilesRecipe(TokenizerRecipe):
         self.params = params
 
     def build(self, texts: Texts | None) -> Tokenizer:
-        return load_tokenizer(self.params.path)
+        tokenizer = load_tokenizer(self.params.path)
+        if isinstance(tokenizer, PackageTokenizer):
+            warnings.warn(
+                f"{self.params.path} has {tokenizer.file.foreign}, which the fast encoder does not know: "
+                "the tokenizers package encodes, more slowly",
+                stacklevel=2,
+            )
+        return tokenizer
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """Return the tokenizer in ``folder``: what ``Tokenizer.save`` wrote, or GPT-2's vocab.json and merges.txt.
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Return the tokenizer at ``path``.
+
+    Args:
+        path: A folder: what ``Tokenizer.save`` wrote, a tokenizer.json, or GPT-2's vocab.json and merges.txt. Or a
+            file in the format of tokenizer.json. Our own encoder takes it where it does exactly what the file says,
+            else the ``tokenizers`` package does.
 
     Raises:
-        TokenizerError: The folder or a file is missing, damaged or inconsistent.
+        TokenizerError: The folder or a file is missing, damaged or inconsistent, or its tokens are not bytes.
     """
+    folder = Path(path)
+    if folder.is_file():
+        return _read_json(folder)
     name = files.read_type(folder)
+    if name == "json":
+        return _read_json(folder / files.JSON)
     if name not in KINDS:
         raise TokenizerError(
-            f"{Path(folder) / files.TYPE} names an unknown tokenizer {name!r}; known: {', '.join(KINDS)}"
+            f"{folder / files.TYPE} names an unknown tokenizer {name!r}; known: {', '.join([*KINDS, 'json'])}"
         )
-    return KINDS[name].load(Path(folder))
+    return KINDS[name].load(folder)
+
+
+def _read_json(path: Path) -> Tokenizer:
+    file = tokenizer_json.read(path)
+    return BPETokenizer.read_json(file) if file.foreign is None else PackageTokenizer(file)

@@ -35,7 +35,7 @@ from diffusionlm.tokenizer.base import (
     special_tokens_problem,
 )
 from diffusionlm.tokenizer.bpe import BPETokenizer, Pair
-from diffusionlm.tokenizer.compiled import worthwhile
+from diffusionlm.tokenizer.compiled import cores, worthwhile
 from diffusionlm.tokenizer.lossless import text_blocks, to_bytes, to_text
 from diffusionlm.tokenizer.pretokenize import Pattern, WordStream
 
@@ -132,7 +132,7 @@ def _merges_of(
         counts = count_words(beginning, pattern)
         return learn_merges(counts, n_merges) if counts else None
     from diffusionlm.tokenizer.compiled import train
-    from diffusionlm.tokenizer.compiled.engine import PATTERN_CODES, cores
+    from diffusionlm.tokenizer.compiled.engine import PATTERN_CODES
 
     return train.learn_merges(chain(beginning, pieces), n_merges, PATTERN_CODES[pattern], cores())
 

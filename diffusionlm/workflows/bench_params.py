@@ -1,12 +1,13 @@
-"""The configurations of the benches of training and of sampling."""
+"""The configurations of the benches of training, of sampling and of the tokenizer."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
+from diffusionlm.data import SOURCES
 from diffusionlm.generation.params import GenerationParams
 from diffusionlm.model.params import TransformerParams
 from diffusionlm.objective import OBJECTIVES
@@ -14,7 +15,15 @@ from diffusionlm.optim import OPTIMIZERS
 from diffusionlm.process import PROCESSES
 from diffusionlm.registry import params_name
 from diffusionlm.sampling import SAMPLERS
-from diffusionlm.workflows.command import AnyObjective, AnyOptimizer, AnyProcess, CommandParams, Device, Precision
+from diffusionlm.workflows.command import (
+    AnyObjective,
+    AnyOptimizer,
+    AnyProcess,
+    AnySource,
+    CommandParams,
+    Device,
+    Precision,
+)
 
 if TYPE_CHECKING:
     AnySampler: TypeAlias = Any
@@ -101,6 +110,31 @@ class BenchInferParams(CommandParams):
             for sampler in (*self.samplers, *([self.generation.sampler] if self.generation.sampler else [])):
                 SAMPLERS[params_name(type(sampler))].check(process)
         return self
+
+    def output_folder(self) -> Path | None:
+        """Return the folder of the CSV file."""
+        return None if self.output is None else self.output.parent
+
+
+class BenchTokenizerParams(CommandParams):
+    """Train, encode and decode next to other tokenizer libraries; their ids are compared before their speed."""
+
+    command: ClassVar[str] = "bench-tokenizer"
+
+    source: AnySource = SOURCES["python-stdlib"].Params()
+    """The text."""
+    vocab_size: int = Field(default=16384, gt=257)
+    """All ids of the vocabulary: 256 bytes, merges and <|endoftext|>."""
+    rivals: tuple[Literal["tokenizers", "tiktoken", "rustbpe"], ...] = ("tokenizers", "tiktoken", "rustbpe")
+    """Libraries to compare with; one that is not installed is left out, and that is said."""
+    warmup: int = Field(default=1, ge=0)
+    """Rounds of each task before timing starts; the first one compiles, or loads what is compiled."""
+    repeats: int = Field(default=5, gt=0)
+    """Timed rounds of each task; p20, p50 and p80 are over these."""
+    cold_starts: int = Field(default=1, ge=0)
+    """Times that everything of ours is compiled anew, from an empty cache; each takes many seconds."""
+    output: Path | None = None
+    """CSV file to append the rows to; unset = only print them."""
 
     def output_folder(self) -> Path | None:
         """Return the folder of the CSV file."""

@@ -23,7 +23,7 @@ from diffusionlm.data.shards import TOKENIZER_FOLDER
 from diffusionlm.data.sources.shards import TRAIN, VALIDATION
 from diffusionlm.tokenizer import Tokenizer, build_tokenizer
 from diffusionlm.workflows.params import MakeDataParams
-from diffusionlm.workflows.talk import say
+from diffusionlm.workflows.talk import say, tell_warnings
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def make_data(params: MakeDataParams) -> MakeDataReport:
     corpus = open_corpus(params.data)
     existed = claim_empty(params.output)
     try:
-        tokenizer = build_tokenizer(params.tokenizer, lambda: corpus.train)
+        with tell_warnings():
+            tokenizer = build_tokenizer(params.tokenizer, lambda: corpus.train)
         made = _write_sides(corpus, tokenizer, params)
     except BaseException:
         for side in (TRAIN, VALIDATION):

@@ -1,6 +1,6 @@
 """The configuration of every command, composed of the parameter classes that live beside the code they configure."""
 
-from diffusionlm.workflows.bench_params import BenchInferParams, BenchTrainParams
+from diffusionlm.workflows.bench_params import BenchInferParams, BenchTokenizerParams, BenchTrainParams
 from diffusionlm.workflows.command import CommandParams
 from diffusionlm.workflows.compare_params import CompareParams
 from diffusionlm.workflows.methods_params import MethodsParams
@@ -11,6 +11,7 @@ from diffusionlm.workflows.use_params import CheckpointParams, EvalParams, Infer
 
 __all__ = [
     "BenchInferParams",
+    "BenchTokenizerParams",
     "BenchTrainParams",
     "CheckpointParams",
     "CommandParams",

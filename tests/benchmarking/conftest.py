@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from benchmarking import infer, kernels, train
+from benchmarking import infer, kernels, tokenizer, train
 from benchmarking.worker import Measured
 
 
@@ -24,6 +24,6 @@ def in_turns_here(contenders, *, warmup, repeats, threads=0):
 
 @pytest.fixture
 def one_process(monkeypatch):
-    for module in (infer, kernels, train):
+    for module in (infer, kernels, tokenizer, train):
         monkeypatch.setattr(module, "in_turns", in_turns_here)
     monkeypatch.setattr(train, "matmul_ceiling", lambda *_: 100.0)

@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarking.rows import KINDS, KernelRow, SampleRow, TrainRow, append, check_header, columns, here, read
+from benchmarking.rows import (
+    KINDS,
+    KernelRow,
+    SampleRow,
+    TokenizerRow,
+    TrainRow,
+    append,
+    check_header,
+    columns,
+    here,
+    read,
+)
 from diffusionlm.errors import DataError
 
 RESULTS = Path(__file__).parents[2] / "benchmarking" / "results"
@@ -42,6 +53,13 @@ def test_the_schema_does_not_change_unseen():
         *("bench", "contender", "precision", "shape"),
         *quantiles,
         *("base_mb", "peak_mb"),
+        *ratio,
+    ]
+    assert columns(TokenizerRow) == [
+        *where,
+        *("bench", "contender", "version", "task", "corpus", "megabytes", "vocabulary"),
+        *quantiles,
+        *("mb_per_second", "base_mb", "peak_mb"),
         *ratio,
     ]
 

@@ -6,6 +6,7 @@ learn, train. Nothing here is imported before it is worth it (``worthwhile``): c
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib.util import find_spec
 
@@ -22,3 +23,8 @@ def available() -> bool:
 def worthwhile(size: int, wanted: bool | None) -> bool:
     """Return whether to use the compiled path for so many bytes, given what the caller wants (None = decide)."""
     return (size >= WORTHWHILE and available()) if wanted is None else wanted
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -42,7 +42,20 @@ class Memory:
 
 
 @njit(cache=True, nogil=True)
-def encode(text, n, certain, pattern, pages, classes, byte_ids, ranks, table, arena, pool, used, out):  # noqa: ANN001, ANN201
+def _word_ids(at, length, low, high, byte_ids, ranks, given, out):  # noqa: ANN001, ANN202
+    """Write the ids of a word that is not remembered, and return how many they are."""
+    words, arena = given
+    slot = find(words, arena.ctypes.data, at, length, low, high)
+    if words[slot, LENGTH] != 0:
+        out[0] = words[slot, VALUE]
+        return 1
+    for k in range(length):
+        out[k] = byte_ids[load8(at + k)]
+    return merge_word(out, length, ranks)
+
+
+@njit(cache=True, nogil=True)
+def encode(text, n, certain, pattern, pages, classes, byte_ids, ranks, given, table, arena, pool, used, out):  # noqa: ANN001, ANN201
     """Write the ids of the words of text[0 … n) that end by ``certain`` to ``out``.
 
     Args:
@@ -52,6 +65,7 @@ def encode(text, n, certain, pattern, pages, classes, byte_ids, ranks, table, ar
         pattern, pages, classes: See ``scan.word_end``.
         byte_ids: (256,) uint32, the id of each byte.
         ranks: Pairs to rank · 2³² + product.
+        given: Words whose id is not for the merges to say: a table and the bytes of the long ones; see ``words``.
         table, arena, pool, used: A ``Memory``.
         out: uint32, at least n long.
 
@@ -70,9 +84,9 @@ def encode(text, n, certain, pattern, pages, classes, byte_ids, ranks, table, ar
             written += 1
             continue
         if length > REMEMBERED:
-            for k in range(length):
-                out[written + k] = byte_ids[load8(at + k)]
-            written += merge_word(out[written : written + length], length, ranks)
+            low, high = word_key(at, length)
+            into = out[written : written + length]
+            written += _word_ids(at, length, low, high, byte_ids, ranks, given, into)
             continue
         low, high = word_key(at, length)
         slot = find(table, arena_address, at, length, low, high)
@@ -88,9 +102,8 @@ def encode(text, n, certain, pattern, pages, classes, byte_ids, ranks, table, ar
                     out[written + k] = pool[first + k]
                 written += np.int64(count)
             continue
-        for k in range(length):
-            out[written + k] = byte_ids[load8(at + k)]
-        count = merge_word(out[written : written + length], length, ranks)
+        into = out[written : written + length]
+        count = _word_ids(at, length, low, high, byte_ids, ranks, given, into)
         if used[WORDS] >= MOST_WORDS or used[BYTES_USED] >= ARENA or used[POOL_USED] >= POOL:
             table[:] = 0
             used[:] = 0
@@ -118,20 +131,21 @@ def _remember(table, arena, pool, used, slot, low, high, at, length, out, writte
 
 
 @njit(cache=True, nogil=True)
-def encode_documents(text, ends, pattern, pages, classes, byte_ids, ranks, table, arena, pool, used, out, sizes):  # noqa: ANN001, ANN201
+def encode_documents(text, ends, pattern, pages, classes, byte_ids, ranks, given, table, arena, pool, used, out, sizes):  # noqa: ANN001, ANN201
     """Write the ids of documents that lie end to end to ``out``, and the number of each to ``sizes``; return their sum.
 
     Args:
         ends: (D,) int64, where each document ends; no word spans two of them.
         sizes: (D,) int64, filled.
-        text, pattern, pages, classes, byte_ids, ranks, table, arena, pool, used, out: As in ``encode``.
+        The others are those of ``encode``.
     """
     begin, total = 0, 0
     for document in range(len(ends)):
         n = ends[document] - begin
         written, _ = encode(
-            text + begin, n, n, pattern, pages, classes, byte_ids, ranks, table, arena, pool, used, out[total:]
-        )
+            text + begin, n, n, pattern, pages, classes, byte_ids, ranks, given,
+            table, arena, pool, used, out[total:],
+        )  # fmt: skip
         sizes[document] = written
         total += written
         begin = ends[document]

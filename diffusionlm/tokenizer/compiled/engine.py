@@ -6,7 +6,6 @@ own. Everything here is identical to the reference in ``tokenizer/bpe.py``, to t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -14,20 +13,17 @@ from queue import SimpleQueue
 
 import numpy as np
 
+from diffusionlm.tokenizer.compiled import cores
 from diffusionlm.tokenizer.compiled.classes import class_table
 from diffusionlm.tokenizer.compiled.encode import Memory, certain_end, cut_place, encode, encode_documents
 from diffusionlm.tokenizer.compiled.memory import PADDING, padded
 from diffusionlm.tokenizer.compiled.pairs import filled, new_pairs
+from diffusionlm.tokenizer.compiled.words import new_table
 
 PIECE = 1 << 20
 """Bytes that one thread encodes at a time."""
 PATTERN_CODES = {"gpt2": 0, "gpt4": 3, "qwen": 1}
 """The names of ``pretokenize.PATTERNS`` as the scanner knows them."""
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Engine:
@@ -38,13 +34,22 @@ class Engine:
         merges: (M, 3) int64: left id, right id and product, the most urgent first.
         pattern: See ``scan.word_end``.
         threads: Of a batch; None = one for each core.
+        given: Words and their ids, whatever the merges make of them.
     """
 
-    def __init__(self, byte_ids: Sequence[int], merges: np.ndarray, pattern: int, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        byte_ids: Sequence[int],
+        merges: np.ndarray,
+        pattern: int,
+        threads: int | None = None,
+        given: Mapping[bytes, int] | None = None,
+    ) -> None:
         self.byte_ids = np.asarray(byte_ids, dtype=np.uint32)
         slots = 1 << max(4, int(2 * len(merges)).bit_length())
         values = np.arange(len(merges), dtype=np.int64) << 32 | merges[:, 2]
         self.ranks = filled(new_pairs(slots), merges[:, 0], merges[:, 1], values)
+        self.given = _word_table(given or {})
         self.pattern = pattern
         self.pages, self.classes = class_table()
         self.threads = threads or cores()
@@ -52,12 +57,18 @@ class Engine:
 
     @classmethod
     def of(
-        cls, byte_ids: Sequence[int], ranks: Mapping[tuple[int, int], int], products: Sequence[int], pattern: str
+        cls,
+        byte_ids: Sequence[int],
+        ranks: Mapping[tuple[int, int], int],
+        products: Sequence[int],
+        pattern: str,
+        given: Mapping[bytes, int],
     ) -> Engine:
         """Return the engine of a tokenizer: ranks of pairs in ascending order, and what each rank makes."""
         left = np.fromiter((pair[0] for pair in ranks), dtype=np.int64, count=len(ranks))
         right = np.fromiter((pair[1] for pair in ranks), dtype=np.int64, count=len(ranks))
-        return cls(byte_ids, np.stack((left, right, np.asarray(products, dtype=np.int64)), 1), PATTERN_CODES[pattern])
+        merges = np.stack((left, right, np.asarray(products, dtype=np.int64)), 1)
+        return cls(byte_ids, merges, PATTERN_CODES[pattern], given=given)
 
     def encode(self, data: bytes) -> np.ndarray:
         """Return the ids of a text, uint32 (N,)."""
@@ -102,7 +113,7 @@ class Engine:
         memory = self._memory()
         n = encode_documents(
             text.ctypes.data, ends, self.pattern, self.pages, self.classes, self.byte_ids, self.ranks,
-            memory.table, memory.arena, memory.pool, memory.used, out, sizes,
+            self.given, memory.table, memory.arena, memory.pool, memory.used, out, sizes,
         )  # fmt: skip
         self._idle.put(memory)
         return out[:n].copy(), sizes
@@ -116,13 +127,25 @@ class Engine:
         memory, out = self._memory(), np.empty(n, dtype=np.uint32)
         written, read = encode(
             text.ctypes.data + begin, n, certain, self.pattern, self.pages, self.classes, self.byte_ids, self.ranks,
-            memory.table, memory.arena, memory.pool, memory.used, out,
+            self.given, memory.table, memory.arena, memory.pool, memory.used, out,
         )  # fmt: skip
         self._idle.put(memory)
         return out[:written].copy(), int(read)
 
     def _memory(self) -> Memory:
         return Memory() if self._idle.empty() else self._idle.get()
+
+
+def _word_table(words: Mapping[bytes, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a table of words and their ids, and the bytes of the long ones."""
+    if not words:
+        return new_table(1), np.zeros(PADDING, dtype=np.uint8)
+    from diffusionlm.tokenizer.compiled.count import Counter, absorb  # compiled for nothing without such words
+
+    made, text = Counter(), padded(b"".join(words))
+    lengths = np.fromiter(map(len, words), dtype=np.int64, count=len(words))
+    ids = np.fromiter(words.values(), dtype=np.int64, count=len(words))
+    return absorb(text.ctypes.data, lengths, ids, made.table, made.arena, made.used)
 
 
 class Stream:

@@ -13,8 +13,9 @@ from diffusionlm.checkpoint.manifest import MANIFEST, record_files, render_manif
 from diffusionlm.errors import CheckpointError
 from diffusionlm.objective import OBJECTIVES
 from diffusionlm.process import Layout, MaskProcess
-from diffusionlm.tokenizer import BPEParams, ByteParams, build_tokenizer
+from diffusionlm.tokenizer import BPEParams, ByteParams, build_tokenizer, load_tokenizer
 from tests.diffusionlm.checkpoint import doubles
+from tests.diffusionlm.tokenizer.families import change, family, write
 
 
 def bits_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -147,6 +148,15 @@ def test_the_tokenizer_comes_back_from_the_folder(tmp_path, params):
     loaded = load_checkpoint(doubles.save(tmp_path, 1, tokenizer=tokenizer)).tokenizer()
     assert loaded.fingerprint() == tokenizer.fingerprint()
     assert loaded.encode("the naïve cat") == tokenizer.encode("the naïve cat")
+
+
+@pytest.mark.parametrize(("name", "place", "value"), [("llama3", "version", "1.0"), ("qwen3", "model.unk_token", "a")])
+def test_a_tokenizer_json_comes_back_from_the_folder(tmp_path, name, place, value):
+    """By our own encoder and by the package's."""
+    tokenizer = load_tokenizer(write(tmp_path / "some.json", change(family(name), place, value)))
+    loaded = load_checkpoint(doubles.save(tmp_path, 1, tokenizer=tokenizer)).tokenizer()
+    assert loaded.fingerprint() == tokenizer.fingerprint()
+    assert loaded.encode("the nai\u0308ve zebra <think>") == tokenizer.encode("the nai\u0308ve zebra <think>")
 
 
 def test_importing_the_package_does_not_import_torch():

@@ -13,6 +13,7 @@ from diffusionlm.data.shards import ShardHeader, open_shards
 from diffusionlm.errors import DataError
 from diffusionlm.tokenizer import ByteTokenizer, load_tokenizer
 from tests.diffusionlm.data.doubles import texts
+from tests.diffusionlm.tokenizer.families import change, family, write
 
 DOCUMENTS = texts([400_000, 10, 700_000, 3, 500_000, 900_000, *[1000] * 1500])
 
@@ -50,6 +51,22 @@ def test_shards_end_where_documents_do_and_hold_the_size_asked_for(tmp_path: Pat
 def test_the_tokenizer_lies_beside_the_shards(tmp_path: Path) -> None:
     make_data([b"a"], ByteTokenizer(), tmp_path / "out")
     assert load_tokenizer(tmp_path / "out" / "tokenizer").fingerprint() == ByteTokenizer().fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value"), [("qwen3", "version", "1.0"), ("gpt2", "model.byte_fallback", True)]
+)
+def test_shards_of_a_tokenizer_json_know_it_again(tmp_path: Path, name: str, place: str, value: object) -> None:
+    """By our own encoder and by the package's."""
+    tokenizer = load_tokenizer(write(tmp_path / "some.json", change(family(name), place, value)))
+    documents = ["the fox <think> e\u0301".encode(), b"<|endoftext|> in a text"]
+    for workers in (1, 2):
+        make_data(documents, tokenizer, tmp_path / str(workers), workers=workers)
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+    again, store = load_tokenizer(tmp_path / "1" / "tokenizer"), open_shards(tmp_path / "1")
+    store.check_tokenizer(again, "these shards")
+    for i, document in enumerate(documents):
+        assert store.document(i).tolist() == [*tokenizer.encode(document), tokenizer.eos_id]
 
 
 def test_progress_counts_everything(tmp_path: Path) -> None:

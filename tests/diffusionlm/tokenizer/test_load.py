@@ -38,7 +38,7 @@ def test_saved_is_loaded(tokenizer, tmp_path):
 
 def test_files_are_gpt2s_format(folder):
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["merges.txt", "special_tokens.json", "tokenizer_type.json", "vocab.json"]
+    assert names == ["merges.txt", "special_tokens.json", "tokenizer.json", "tokenizer_type.json", "vocab.json"]
     assert (folder / "merges.txt").read_text(encoding="utf-8").startswith("#version: 0.2\n")
     vocab = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
     assert sorted(vocab.values()) == list(range(340))
@@ -54,8 +54,8 @@ def test_the_tokenizers_package_reads_the_files(folder):
 
 
 def test_without_the_specials_file_what_no_merge_makes_is_special(folder):
-    (folder / "special_tokens.json").unlink()
-    (folder / "tokenizer_type.json").unlink()
+    for name in ("special_tokens", "tokenizer_type", "tokenizer"):
+        (folder / f"{name}.json").unlink()
     assert load_tokenizer(folder).fingerprint() == small_bpe().fingerprint()
 
 
@@ -79,10 +79,10 @@ def test_merges_without_a_header(folder):
 
 
 def test_missing_folder(tmp_path):
-    with pytest.raises(TokenizerError, match=r"no tokenizer folder at .*nowhere; it should hold vocab\.json"):
+    with pytest.raises(TokenizerError, match=r"no tokenizer at .*nowhere; give a folder with vocab\.json and merges"):
         load_tokenizer(tmp_path / "nowhere")
     with pytest.raises(
-        TokenizerError, match=r"no tokenizer in .*: neither tokenizer_type.json nor vocab.json is there"
+        TokenizerError, match=r"no tokenizer in .*: neither tokenizer_type.json nor tokenizer.json nor vocab"
     ):
         load_tokenizer(tmp_path)
 

@@ -11,6 +11,7 @@ from diffusionlm.tokenizer import TOKENIZERS
 from diffusionlm.workflows import corpus
 from diffusionlm.workflows.make_data import make_data
 from diffusionlm.workflows.params import MakeDataParams
+from tests.diffusionlm.tokenizer.families import change, family, write
 from tests.diffusionlm.workflows.runs import write_text
 
 BPE = {"name": "bpe", "vocab_size": 280}
@@ -55,6 +56,19 @@ def test_training_reads_shards_or_raw_text_alike(tmp_path):
             assert np.array_equal(tensor, vars(other.loader.batch(rows))[name]), name
         assert other.held_out is not None
         assert other.held_out.fingerprint == first.held_out.fingerprint
+
+
+def test_a_tokenizer_that_the_package_runs_is_told_in_one_line(tmp_path, capsys):
+    text = write_text(tmp_path)
+    path = write(tmp_path / "some.json", change(family("gpt2"), "model.byte_fallback", True))
+    params = parameters(text, tmp_path / "shards")
+    files = TOKENIZERS["files"].Params.model_validate({"path": str(path)})
+    make_data(params.model_copy(update={"tokenizer": files}))
+    told = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert told == [
+        f"warning: {path} has byte_fallback, which the fast encoder does not know: "
+        "the tokenizers package encodes, more slowly"
+    ]
 
 
 def test_nothing_held_out(tmp_path):
