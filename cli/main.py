@@ -8,6 +8,7 @@ import typer
 
 from cli import app as frame
 from cli import (
+    bench_data,
     bench_infer,
     bench_train,
     compare,
@@ -35,6 +36,7 @@ COMMANDS = {
     "make-data": make_data.make_data,
     "bench-train": bench_train.bench_train,
     "bench-infer": bench_infer.bench_infer,
+    "bench-data": bench_data.bench_data,
     "inspect": inspect.inspect,
     "selftest": selftest.selftest,
     "compare": compare.compare,
