@@ -135,6 +135,22 @@ def run_indices(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.repeat(begins - places, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
 
 
+def join_stores(stores: Sequence[TokenStore]) -> TokenStore:
+    """Return the documents of several stores of one tokenizer, end to end; nothing but the tables is copied."""
+    first = stores[0]
+    assert all(store.tokenizer_fingerprint == first.tokenizer_fingerprint for store in stores), "tokenizers differ"
+    bases = np.cumsum([0, *(sum(map(len, store.arrays)) for store in stores)], dtype=np.int64)
+    return TokenStore(
+        [array for store in stores for array in store.arrays],
+        np.concatenate([store.starts + base for store, base in zip(stores, bases)]),
+        np.concatenate([store.lengths for store in stores]),
+        np.concatenate([store.sizes for store in stores]),
+        np.concatenate([store.hashes for store in stores]),
+        eos_id=first.eos_id,
+        tokenizer_fingerprint=first.tokenizer_fingerprint,
+    )
+
+
 def store_in_memory(documents: Documents, tokenizer: Tokenizer, workers: int = 1) -> TokenStore:
     """Tokenize documents into a store in memory.
 
