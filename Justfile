@@ -29,11 +29,12 @@ types:
 smoke:
     uv run bash scripts/smoke.sh
 
-# training step and sampling, printed; add --set output=benchmarking/results/… to keep a row
+# training step, sampling and loader, printed; add --set output=benchmarking/results/… to keep a row
 bench:
     uv run flowlm-bench-train
     uv run flowlm-bench-infer
     uv run flowlm-bench-tokenizer
+    uv run flowlm-bench-data
 
 # the schemas that editors read; after a change to any parameter class
 schemas:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarking.rows import KernelRow, Row, SampleRow, TokenizerRow, TrainRow, read
+from benchmarking.rows import DataRow, KernelRow, Row, SampleRow, TokenizerRow, TrainRow, read
 from diffusionlm.workflows.talk import say
 
 RESULTS = Path(__file__).parent / "results"
@@ -20,7 +20,7 @@ def _times(row: Row) -> str:
     return f"{row.p20_ms:,.1f} / {row.p50_ms:,.1f} / {row.p80_ms:,.1f}"
 
 
-def _ratio(row: TrainRow | KernelRow | TokenizerRow) -> str:
+def _ratio(row: TrainRow | KernelRow | TokenizerRow | DataRow) -> str:
     if row.ratio_p50 is None:
         return ""
     return f"**{row.ratio_p50:.2f}** ({row.ratio_p20:.2f} … {row.ratio_p80:.2f})"
@@ -65,11 +65,22 @@ TOKENIZER: tuple[Column, ...] = (
     ("memory, MiB", lambda row: f"{row.peak_mb - row.base_mb:,.0f}"),
     ("ours is faster, ×", _ratio),
 )
+DATA: tuple[Column, ...] = (
+    ("rows by", lambda row: row.contender),
+    ("shards", lambda row: f"{row.tokens / 1e6:,.0f} M tokens, {row.documents:,} documents, {row.shards} shards"),
+    ("step", lambda row: f"{row.batch} × {row.context}, {row.step_ms:g} ms"),
+    ("M tokens/s", lambda row: f"{row.tokens_per_second / 1e6:,.1f}"),
+    ("waited for data", lambda row: f"{row.waited_share:.1%}"),
+    ("ms p20 / p50 / p80", _times),
+    ("own memory, MiB", lambda row: f"{row.own_mb:,.0f}"),
+    ("× NumPy", _ratio),
+)
 TABLES: dict[type[Row], tuple[Column, ...]] = {
     TrainRow: TRAIN,
     SampleRow: SAMPLE,
     KernelRow: KERNEL,
     TokenizerRow: TOKENIZER,
+    DataRow: DATA,
 }
 
 

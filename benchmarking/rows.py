@@ -196,8 +196,50 @@ class TokenizerRow(Origin):
     ratio_p80: float | None
 
 
-Row = TrainRow | SampleRow | KernelRow | TokenizerRow
-KINDS: tuple[type[Row], ...] = (TrainRow, SampleRow, KernelRow, TokenizerRow)
+@dataclass(frozen=True, kw_only=True)
+class DataRow(Origin):
+    """Steps of rows made from shards by one prefetch thread.
+
+    Attributes:
+        bench, contender: Which bench, and what makes the rows: "compiled" or "numpy".
+        documents, tokens, shards: What the shards hold.
+        context, batch, prefetch: Tokens of a row, rows of a step, steps prepared ahead.
+        step_ms: Time that the stub step takes besides reading its ids.
+        steps, repeats: Steps of a round, timed rounds.
+        p20_ms, p50_ms, p80_ms: Quantiles over rounds of the mean time of a step.
+        tokens_per_second: Batch times context over the median.
+        waited_share: Share of the time in which the step waited for data.
+        base_mb, peak_mb: As in ``TrainRow``; mapped pages of the shards included.
+        own_mb: Memory at the end without mapped files.
+        ratio_p20, ratio_p50, ratio_p80: Quantiles over neighbouring rounds of NumPy's time / this time.
+    """
+
+    bench: str = "data_loader"
+    contender: str
+    documents: int
+    tokens: int
+    shards: int
+    context: int
+    batch: int
+    prefetch: int
+    step_ms: float
+    steps: int
+    repeats: int
+    p20_ms: float
+    p50_ms: float
+    p80_ms: float
+    tokens_per_second: float
+    waited_share: float
+    base_mb: float
+    peak_mb: float
+    own_mb: float
+    ratio_p20: float | None
+    ratio_p50: float | None
+    ratio_p80: float | None
+
+
+Row = TrainRow | SampleRow | KernelRow | TokenizerRow | DataRow
+KINDS: tuple[type[Row], ...] = (TrainRow, SampleRow, KernelRow, TokenizerRow, DataRow)
 R = TypeVar("R", bound=Row)
 
 

@@ -229,6 +229,12 @@ def resident_mib() -> float:
     return _peak_mib() if now is None else now
 
 
+def anonymous_mib() -> float:
+    """Return the memory that this process holds now without mapped files (all of it where the system does not say)."""
+    own = _status("RssAnon")
+    return resident_mib() if own is None else own
+
+
 def _status(name: str) -> float | None:
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()

@@ -8,6 +8,7 @@ import typer
 
 from cli import app as frame
 from cli import (
+    bench_data,
     bench_infer,
     bench_tokenizer,
     bench_train,
@@ -37,6 +38,7 @@ COMMANDS = {
     "bench-train": bench_train.bench_train,
     "bench-infer": bench_infer.bench_infer,
     "bench-tokenizer": bench_tokenizer.bench_tokenizer,
+    "bench-data": bench_data.bench_data,
     "inspect": inspect.inspect,
     "selftest": selftest.selftest,
     "compare": compare.compare,

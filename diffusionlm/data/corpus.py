@@ -7,11 +7,12 @@ from pathlib import Path
 
 from diffusionlm.data.cache import cache_folder, cached_store
 from diffusionlm.data.documents import Documents
+from diffusionlm.data.mixture import MixedDocuments, MixtureLoader
 from diffusionlm.data.params import CorpusParams, DataParams
 from diffusionlm.data.rows import RowLoader
 from diffusionlm.data.sources import SOURCES
 from diffusionlm.data.split import LimitedDocuments, SplitDocuments
-from diffusionlm.data.store import TokenStore, store_in_memory
+from diffusionlm.data.store import TokenStore, join_stores, store_in_memory
 from diffusionlm.data.streamed import StreamLoader
 from diffusionlm.errors import DataError
 from diffusionlm.tokenizer import Tokenizer
@@ -31,6 +32,8 @@ def open_corpus(params: CorpusParams) -> Corpus:
     Raises:
         DataError: A source is missing or cannot be read.
     """
+    if isinstance(params, DataParams) and params.mixture:
+        return _open_mixture(params)
     source, limit = SOURCES.build(params.source), params.validation_documents
     validation = None if params.validation_source is None else SOURCES.build(params.validation_source)
     if validation is None:
@@ -50,6 +53,20 @@ def open_corpus(params: CorpusParams) -> Corpus:
     )
 
 
+def _open_mixture(params: DataParams) -> Corpus:
+    """Open every source and split each by itself; all that is held out is held out, one source after another."""
+    alone = params.model_copy(update={"mixture": (), "validation_source": None})
+    corpora = [open_corpus(alone.model_copy(update={"source": part.source})) for part in params.mixture]
+    weights = [part.weight for part in params.mixture]
+    train = MixedDocuments([corpus.train for corpus in corpora], weights)
+    if params.validation_source is not None:
+        validation = SOURCES.build(params.validation_source)
+        limit = params.validation_documents
+        return Corpus(train, validation if limit is None else LimitedDocuments(validation, limit))
+    held_out = [c.validation for c in corpora if c.validation is not None]
+    return Corpus(train, MixedDocuments(held_out, [1.0] * len(held_out)) if held_out else None)
+
+
 def tokenize(documents: Documents, tokenizer: Tokenizer, cache_dir: Path | None = None, workers: int = 1) -> TokenStore:
     """Return the documents as tokens, each ending with EOS; shards are opened as they are.
 
@@ -64,6 +81,8 @@ def tokenize(documents: Documents, tokenizer: Tokenizer, cache_dir: Path | None 
         DataError: There are no documents, or shards or cache are damaged or made by another tokenizer.
         OSError: The disk is full.
     """
+    if isinstance(documents, MixedDocuments):
+        return join_stores([tokenize(part, tokenizer, cache_dir, workers) for part in documents.parts])
     stored = documents.tokens()
     if stored is not None:
         stored.check_tokenizer(tokenizer, documents.describe())
@@ -91,5 +110,8 @@ def training_loader(
     packing, cap = params.packing, params.eos_padding_cap
     if documents.streaming:
         return StreamLoader(documents, tokenizer, context_length, packing, seed, cap, params.shuffle_buffer)
+    if isinstance(documents, MixedDocuments):
+        stores = [tokenize(part, tokenizer, cache_folder(params.cache), params.workers) for part in documents.parts]
+        return MixtureLoader(stores, documents.weights, context_length, packing, seed, cap)
     store = tokenize(documents, tokenizer, cache_folder(params.cache), params.workers)
     return RowLoader(store, context_length, packing, seed, cap)

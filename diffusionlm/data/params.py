@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from diffusionlm.data.sources import SOURCES
 from diffusionlm.params import Strict
@@ -30,9 +30,20 @@ class CorpusParams(Strict):
     """Processes that tokenize; the tokens do not depend on it."""
 
 
+class MixturePart(Strict):
+    """One source of a mixture."""
+
+    source: SourceUnion
+    """Where its text comes from."""
+    weight: float = Field(gt=0.0, allow_inf_nan=False)
+    """Its share of the training tokens; only the ratios of the weights count."""
+
+
 class DataParams(CorpusParams):
     """Which text a run learns from and how it becomes rows."""
 
+    mixture: tuple[MixturePart, ...] = ()
+    """Several sources in place of ``source``, as [[data.mixture]] tables; each holds out a part of its own."""
     packing: Literal["packed", "one_per_row"] = "packed"
     """packed: documents end to end, each piece its own segment. one_per_row: a window of one document in each row."""
     eos_padding_cap: int = Field(16, ge=0)
@@ -43,3 +54,9 @@ class DataParams(CorpusParams):
     """Streamed sources: documents that are shuffled together; 0 keeps their order."""
     cache: str = "auto"
     """Where tokenized text is kept: a folder, "none" (memory), or "auto" ($FLOWLM_CACHE, else ~/.cache/flowlm)."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_source(self) -> Self:
+        if self.mixture and self.source != SOURCES["python-stdlib"].Params():
+            raise ValueError("a mixture takes the place of source; give one of them")
+        return self

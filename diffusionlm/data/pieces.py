@@ -1,7 +1,11 @@
-"""Rows described as pieces of documents, and their rendering into tensors with a handful of vectorised operations."""
+"""Rows described as pieces of documents, and their rendering into tensors.
+
+``render`` has two ways to the same columns: a handful of vectorised operations, the reference, and ``compiled.py``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,12 +51,25 @@ class Tokens(Protocol):
         ...
 
 
-def render(groups: list[Pieces], store: Tokens, width: int) -> Batch:
-    """Return the rows of all groups, one after another, as a batch of ``width`` columns; the rest is padding."""
+Place = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]
+"""Writes runs of tokens, (P,) addresses and lengths, from (P,) places on into an int64 array: ``TokenStore.place``."""
+
+
+def render(groups: list[Pieces], store: Tokens, width: int, place: Place | None = None) -> Batch:
+    """Return the rows of all groups, one after another, as a batch of ``width`` columns; the rest is padding.
+
+    Args:
+        groups: The pieces, with rows counted from 0 in each group.
+        store: The tokens.
+        width: T.
+        place: Makes the rows by compiled code, and by it their tokens; None is the reference. The result is the same.
+    """
     n_rows = sum(group.n_rows for group in groups)
     pieces = groups[0] if len(groups) == 1 else _join(groups)
     used = np.bincount(pieces.row, weights=pieces.length, minlength=n_rows).astype(np.int64)
-    if (used == width).all():
+    if place is not None:
+        columns = _render_compiled(pieces, place, store.eos_id, used, width)
+    elif (used == width).all():
         columns = _render_full(pieces, store)
     else:
         columns = _render_ragged(pieces, store, used, width)
@@ -61,6 +78,23 @@ def render(groups: list[Pieces], store: Tokens, width: int) -> Batch:
     # of its own, and with more of them than cores every operation of the training thread waits for its team to wake.
     frozen = torch.from_numpy(np.zeros((n_rows, width), dtype=np.bool_))
     return Batch(x_1, segments, positions, document, window, frozen)
+
+
+def _render_compiled(pieces: Pieces, place: Place, eos_id: int, used: np.ndarray, width: int) -> tuple[np.ndarray, ...]:
+    """Return the five columns, each (B, T) int64: what ``_render_full`` and ``_render_ragged`` return."""
+    from diffusionlm.data.compiled import place_labels, place_tails
+
+    assert (used + pieces.eos <= width).all(), f"rows of {used + pieces.eos} tokens do not fit {width} columns"
+    columns = tuple(np.empty((5, pieces.n_rows, width), dtype=np.int64))  # one piece of memory: it can have large pages
+    x_1, *labels = (column.reshape(-1) for column in columns)
+    lengths = pieces.length
+    # Where a piece goes: behind what its row already holds, in a row of ``width`` columns.
+    places = np.cumsum(lengths) - lengths + (np.arange(pieces.n_rows) * width - np.cumsum(used) + used)[pieces.row]
+    place(pieces.address, lengths, places, x_1)
+    place_labels(places, lengths, pieces.segment, pieces.document, pieces.window, *labels)
+    if not (used == width).all():
+        place_tails(used, pieces.eos, eos_id, *columns)
+    return columns
 
 
 def _render_full(pieces: Pieces, store: Tokens) -> tuple[np.ndarray, ...]:

@@ -28,9 +28,12 @@ from diffusionlm.data.order import permute
 from diffusionlm.data.pieces import Pieces, render
 from diffusionlm.data.store import TokenStore
 from diffusionlm.rng import key
+from diffusionlm.tokenizer.compiled import available
 
 Packing = Literal["packed", "one_per_row"]
-_TOKENS_TOGETHER = 1 << 16
+COMPILED_FROM = 1 << 24
+"""Tokens of a store from which rows are made by compiled code; the rows do not depend on it."""
+_TOKENS_TOGETHER = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class RowLoader:
         packing: ``packed`` or ``one_per_row``.
         seed: Names the order.
         eos_padding_cap: one_per_row only: EOS tokens after a document's own.
+        compiled: Whether compiled code makes the rows; None decides by the size of the store. The rows are the same.
 
     Attributes:
         rows_per_epoch: R.
@@ -71,11 +75,15 @@ class RowLoader:
         packing: Packing = "packed",
         seed: int = 0,
         eos_padding_cap: int = 0,
+        compiled: bool | None = None,
     ) -> None:
         assert store.n_documents > 0, "a store without documents has no rows"
         assert context_length > 0, f"context length {context_length} must be positive"
         self.store, self.context_length, self.packing, self.seed = store, context_length, packing, seed
         self.eos_padding_cap = eos_padding_cap
+        if compiled is None:
+            compiled = store.n_tokens >= COMPILED_FROM and available()
+        self._place = store.place if compiled else None
         if packing == "packed":
             self.rows_per_epoch = max(1, store.n_tokens // context_length)
             self.rows_in_order = -(-store.n_tokens // context_length)
@@ -101,7 +109,7 @@ class RowLoader:
             if begin < end:
                 shuffled = permute(rows[begin:end], self.rows_per_epoch, self._key("rows", int(epochs[begin])))
                 pieces.append(self._pieces(shuffled, int(epochs[begin]), self.eos_padding_cap))
-        return render(pieces, self.store, self.context_length)
+        return render(pieces, self.store, self.context_length, self._place)
 
     def in_order(self, row_indices: np.ndarray) -> Batch:
         """Return unshuffled rows: all of them together hold every token of every document exactly once.
@@ -112,7 +120,7 @@ class RowLoader:
         row_indices = np.asarray(row_indices, dtype=np.int64)
         inside = row_indices.size == 0 or (row_indices.min() >= 0 and row_indices.max() < self.rows_in_order)
         assert inside, f"rows {row_indices} must lie in [0, {self.rows_in_order})"
-        return render([self._pieces(row_indices, None, 0)], self.store, self.context_length)
+        return render([self._pieces(row_indices, None, 0)], self.store, self.context_length, self._place)
 
     def steps(
         self, cursor: Mapping[str, int], rows_per_step: int, first: int, count: int

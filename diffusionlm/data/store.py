@@ -6,7 +6,7 @@ of the documents (one side of a split) is the same arrays with a shorter table: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -62,15 +62,35 @@ class TokenStore:
         """
         if len(self.arrays) == 1:
             return gather_runs(self.arrays[0], addresses, lengths)
-        # Many shards: a copy per run costs less than sorting single tokens by shard.
         tokens = np.empty(int(lengths.sum()), dtype=np.int64)
-        shards = np.searchsorted(self._bounds, addresses, side="right") - 1
-        begins = addresses - self._bounds[shards]
-        place = 0
-        for shard, begin, length in zip(shards.tolist(), begins.tolist(), lengths.tolist(), strict=True):
-            tokens[place : place + length] = self.arrays[shard][begin : begin + length]
-            place += length
+        places = np.cumsum(lengths) - lengths
+        for array, runs, begins in self._by_array(addresses):
+            tokens[run_indices(places[runs], lengths[runs])] = gather_runs(array, begins, lengths[runs])
         return tokens
+
+    def place(self, addresses: np.ndarray, lengths: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
+        """Write runs of tokens where they belong, by compiled code; each run lies inside one document.
+
+        Args:
+            addresses, lengths: As for ``gather``.
+            places: (P,) int64, where each run begins in ``out``.
+            out: (n,) int64.
+        """
+        from diffusionlm.data.compiled import place_runs
+
+        for array, runs, begins in self._by_array(addresses):
+            place_runs(array, begins, lengths[runs], places[runs], out)
+
+    def _by_array(self, addresses: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray | slice, np.ndarray]]:
+        """Yield each array that holds one of the runs, which runs those are, and where they begin in the array."""
+        if len(self.arrays) == 1:
+            yield self.arrays[0], slice(None), addresses
+            return
+        shards = np.searchsorted(self._bounds, addresses, side="right") - 1
+        order = np.argsort(shards, kind="stable")
+        found, counts = np.unique(shards, return_counts=True)
+        for shard, runs in zip(found.tolist(), np.split(order, np.cumsum(counts)[:-1])):
+            yield self.arrays[shard], runs, addresses[runs] - self._bounds[shard]
 
     def document(self, index: int) -> np.ndarray:
         """Return the tokens of one document, EOS included; a view where the arrays allow it."""
@@ -106,9 +126,29 @@ class TokenStore:
 
 def gather_runs(array: np.ndarray, begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Return runs of one array end to end, as int64: run i has ``lengths[i]`` elements from ``begins[i]`` on."""
+    return array.take(run_indices(begins, lengths)).astype(np.int64)
+
+
+def run_indices(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return the indices of runs end to end, (sum of lengths,) int64."""
     places = np.cumsum(lengths) - lengths
-    indices = np.repeat(begins - places, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
-    return array.take(indices).astype(np.int64)
+    return np.repeat(begins - places, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
+
+
+def join_stores(stores: Sequence[TokenStore]) -> TokenStore:
+    """Return the documents of several stores of one tokenizer, end to end; nothing but the tables is copied."""
+    first = stores[0]
+    assert all(store.tokenizer_fingerprint == first.tokenizer_fingerprint for store in stores), "tokenizers differ"
+    bases = np.cumsum([0, *(sum(map(len, store.arrays)) for store in stores)], dtype=np.int64)
+    return TokenStore(
+        [array for store in stores for array in store.arrays],
+        np.concatenate([store.starts + base for store, base in zip(stores, bases)]),
+        np.concatenate([store.lengths for store in stores]),
+        np.concatenate([store.sizes for store in stores]),
+        np.concatenate([store.hashes for store in stores]),
+        eos_id=first.eos_id,
+        tokenizer_fingerprint=first.tokenizer_fingerprint,
+    )
 
 
 def store_in_memory(documents: Documents, tokenizer: Tokenizer, workers: int = 1) -> TokenStore:

@@ -111,7 +111,10 @@ def restore(parts: Parts, checkpoint: Checkpoint, params: TrainParams, text_fing
 
 def _identity(params: TrainParams, text_fingerprint: str) -> dict[str, Any]:
     """Return what must stay the same for the data order, the noise and the optimizer's state to go on exactly."""
+    # Only where there is one: checkpoints from before mixtures go on as they were.
+    mixture = [part.model_dump(mode="json") for part in params.data.mixture]
     return {
+        **({"data.mixture": mixture} if mixture else {}),
         "run.seed": params.run.seed,
         "data.packing": params.data.packing,
         "data.eos_padding_cap": params.data.eos_padding_cap,

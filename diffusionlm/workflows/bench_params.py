@@ -1,4 +1,4 @@
-"""The configurations of the benches of training, of sampling and of the tokenizer."""
+"""The configurations of the benches of training, of sampling, of the tokenizer and of the data loader."""
 
 from __future__ import annotations
 
@@ -133,6 +133,45 @@ class BenchTokenizerParams(CommandParams):
     """Timed rounds of each task; p20, p50 and p80 are over these."""
     cold_starts: int = Field(default=1, ge=0)
     """Times that everything of ours is compiled anew, from an empty cache; each takes many seconds."""
+    output: Path | None = None
+    """CSV file to append the rows to; unset = only print them."""
+
+    def output_folder(self) -> Path | None:
+        """Return the folder of the CSV file."""
+        return None if self.output is None else self.output.parent
+
+
+class BenchDataParams(CommandParams):
+    """Time the loader: rows of shards, made by one thread ahead of a stub training step."""
+
+    command: ClassVar[str] = "bench-data"
+
+    shards: Path | None = None
+    """A folder of shards to read; unset = random tokens in a temporary folder."""
+    tokens: int = Field(default=100_000_000, gt=0)
+    """Random tokens, two bytes each; 500000000 are a gigabyte."""
+    document_tokens: int = Field(default=600, gt=0)
+    """Mean length of the random documents."""
+    shard_tokens: int = Field(default=1 << 24, gt=0)
+    """Random tokens in a shard."""
+    context_length: int = Field(default=1024, gt=0)
+    """Tokens of a row."""
+    batch_size: int = Field(default=64, gt=0)
+    """Rows of a step."""
+    prefetch: int = Field(default=2, ge=0)
+    """Steps prepared ahead by the thread; 0 uses none."""
+    step_ms: float = Field(default=0.0, ge=0.0)
+    """How long a step takes itself, besides reading its ids; 0 finds the loader's limit."""
+    steps: int = Field(default=200, gt=0)
+    """Steps of a round."""
+    threads: int = Field(default=1, ge=0)
+    """CPU threads of torch; 0 = torch's own choice."""
+    warmup: int = Field(default=1, ge=0)
+    """Rounds before timing starts."""
+    repeats: int = Field(default=5, gt=0)
+    """Timed rounds; p20, p50 and p80 are over these."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the tokens and of the order."""
     output: Path | None = None
     """CSV file to append the rows to; unset = only print them."""
 

@@ -1,6 +1,6 @@
 """The configuration of every command, composed of the parameter classes that live beside the code they configure."""
 
-from diffusionlm.workflows.bench_params import BenchInferParams, BenchTokenizerParams, BenchTrainParams
+from diffusionlm.workflows.bench_params import BenchDataParams, BenchInferParams, BenchTokenizerParams, BenchTrainParams
 from diffusionlm.workflows.command import CommandParams
 from diffusionlm.workflows.compare_params import CompareParams
 from diffusionlm.workflows.methods_params import MethodsParams
@@ -10,6 +10,7 @@ from diffusionlm.workflows.train_params import RunParams, TrainParams
 from diffusionlm.workflows.use_params import CheckpointParams, EvalParams, InferParams, InfillParams, InspectParams
 
 __all__ = [
+    "BenchDataParams",
     "BenchInferParams",
     "BenchTokenizerParams",
     "BenchTrainParams",

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import diffusionlm.workflows
 from cli import (
+    bench_data,
     bench_infer,
     bench_tokenizer,
     bench_train,
@@ -44,6 +45,7 @@ APPS = {
     "bench-train": bench_train.app,
     "bench-infer": bench_infer.app,
     "bench-tokenizer": bench_tokenizer.app,
+    "bench-data": bench_data.app,
     "inspect": inspect.app,
     "compare": compare.app,
     "methods": methods.app,
@@ -218,12 +220,13 @@ def called(monkeypatch):
 
     benches = ModuleType("benchmarking")
     monkeypatch.setitem(sys.modules, "benchmarking", benches)
-    for verb in sorted(set(APPS) - {"bench-train", "bench-infer", "bench-tokenizer"}):
+    for verb in sorted(verb for verb in APPS if not verb.startswith("bench-")):
         name = "evaluate" if verb == "eval" else verb.replace("-", "_")
         stand_in(diffusionlm.workflows, name, name)
     stand_in(benches, "train", "bench_train")
     stand_in(benches, "infer", "bench_infer")
     stand_in(benches, "tokenizer", "bench_tokenizer")
+    stand_in(benches, "data", "bench_data")
     return notes
 
 
