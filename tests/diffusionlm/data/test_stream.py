@@ -129,11 +129,11 @@ class Slow(RowLoader):
 def test_waiting_is_measured_and_prefetching_hides_it() -> None:
     # Rows so long that a loader makes one step at a time.
     store = addressed_store([100_000] * 4)
-    with stream(Slow(store, 1 << 16), None, 1, 1, prefetch=0) as one:
+    with stream(Slow(store, 1 << 18), None, 1, 1, prefetch=0) as one:
         for _ in range(3):
             next(one)
         assert one.waited_s >= 0.15
-    with stream(Slow(store, 1 << 16), None, 1, 1, prefetch=3) as one:
+    with stream(Slow(store, 1 << 18), None, 1, 1, prefetch=3) as one:
         time.sleep(0.6)
         for _ in range(3):
             next(one)
