@@ -10,7 +10,7 @@ Sennrich, Haddow & Birch, https://arxiv.org/abs/1508.07909; on bytes as in GPT-2
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from diffusionlm.tokenizer.tokenizer_json import TokenizerFile, Vocabulary
 if TYPE_CHECKING:
     import numpy as np
 
+    from diffusionlm.tokenizer.compiled.decode import Decoder
     from diffusionlm.tokenizer.compiled.engine import Engine, Stream
 
 Pair = tuple[int, int]
@@ -80,6 +81,8 @@ class BPETokenizer(Tokenizer):
         self.compiled = compiled
         self._seen = 0
         self._engine: Engine | None = None
+        self._decoded = 0
+        self._decoder: Decoder | None = None
 
     @classmethod
     def from_merges(
@@ -125,6 +128,12 @@ class BPETokenizer(Tokenizer):
 
     # Text → ids
 
+    def encode(self, text: Text, *, allow_special: bool = False) -> list[int]:
+        engine, plain = self.engine(len(text)), self._plain(text, allow_special)
+        if engine is None or plain is None:
+            return super().encode(text, allow_special=allow_special)
+        return engine.encode_list(plain)
+
     def encode_array(self, text: Text, *, allow_special: bool = False) -> np.ndarray:
         engine, plain = self.engine(len(text)), self._plain(text, allow_special)
         if engine is None or plain is None:
@@ -168,12 +177,6 @@ class BPETokenizer(Tokenizer):
             return None
         return data if self.normalizer is None else nfc(data)
 
-    def _packed(self, text: Text, allow_special: bool) -> bytearray:
-        engine, plain = self.engine(len(text)), self._plain(text, allow_special)
-        if engine is None or plain is None:
-            return super()._packed(text, allow_special)
-        return bytearray(engine.encode(plain).data)
-
     def _plain_encoder(self) -> PlainEncoder:
         return _BPEEncoder(self)
 
@@ -183,6 +186,23 @@ class BPETokenizer(Tokenizer):
             return pack([self._vocab[data]])
         ids = [self._byte_ids[b] for b in data]
         return pack(merge_word(ids, self._ranks, self._products))
+
+    # Ids → text
+
+    def decode_bytes(self, ids: Iterable[int], *, skip_special: bool = False) -> bytes:
+        given = ids if isinstance(ids, Collection) else list(ids)
+        decoder = None if skip_special else self._decoder_of(len(given))
+        decoded = None if decoder is None else decoder.decode(given)
+        return super().decode_bytes(given, skip_special=skip_special) if decoded is None else decoded
+
+    def _decoder_of(self, size: int) -> Decoder | None:
+        """Return the compiled decoder where it is worth it for ``size`` more ids."""
+        self._decoded += size
+        if self._decoder is None and worthwhile(self._decoded, self.compiled):
+            from diffusionlm.tokenizer.compiled.decode import Decoder
+
+            self._decoder = Decoder(self._tokens)
+        return self._decoder
 
     def _content(self) -> dict[str, object]:
         tokens = [token.hex() for token in self._tokens]

@@ -1,7 +1,7 @@
 """The tokenizer's fast path, compiled by Numba: identical to the reference, to the byte.
 
-Reading order: memory, classes, scan (cutting words), words and pairs (hash tables), merge, encode, engine; count,
-learn, train. Nothing here is imported before it is worth it (``worthwhile``): compiling or loading takes a second.
+Reading order: memory, classes, scan (cutting words), words and pairs (hash tables), merge, encode, engine; decode;
+count, learn, train. Nothing is imported before it is worth it (``worthwhile``): compiling or loading takes a second.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit
 
 from diffusionlm.tokenizer.compiled.classes import class_table
-from diffusionlm.tokenizer.compiled.memory import PADDING, padded
-from diffusionlm.tokenizer.compiled.scan import word_end
+from diffusionlm.tokenizer.compiled.memory import BLOCK, PADDING, padded
+from diffusionlm.tokenizer.compiled.scan import cut_words
 from diffusionlm.tokenizer.compiled.words import (
     HIGH,
     LENGTH,
@@ -29,10 +29,12 @@ from diffusionlm.tokenizer.compiled.words import (
 )
 
 FIRST_SLOTS, FIRST_ARENA = 1 << 15, 1 << 18
+CUT = 2048
+"""Words that are cut before they are counted."""
 
 
 @njit(cache=True, nogil=True)
-def count(text, ends, pattern, pages, classes, table, arena, used):  # noqa: ANN001, ANN201
+def count(text, ends, pattern, pages, classes, table, arena, used, cuts):  # noqa: ANN001, ANN201
     """Count the words of documents that lie end to end; return the table and the arena, which may have grown.
 
     Args:
@@ -42,17 +44,15 @@ def count(text, ends, pattern, pages, classes, table, arena, used):  # noqa: ANN
         table: Words so far; its values are counts.
         arena: (bytes,) uint8, the long words; ``PADDING`` bytes of it stay free.
         used: (2,) int64: words, and bytes of the arena in use; updated.
+        cuts: Room for where the next words end, int64.
     """
-    i, document = 0, 0
-    while document < len(ends):
-        n = ends[document]
-        if i >= n:
-            document += 1
-            continue
-        end = word_end(text, i, n, pattern, pages, classes)
-        length, at = end - i, text + i
-        i = end
-        table, arena = _add(table, arena, used, at, length, np.uint64(1))
+    i = 0
+    for n in ends:
+        while i < n:
+            for word in range(np.uint64(cut_words(text, i, n, pattern, pages, classes, cuts))):
+                length, at = cuts[word] - i, text + i
+                i = cuts[word]
+                table, arena = _add(table, arena, used, at, length, np.uint64(1))
     return table, arena
 
 
@@ -121,12 +121,13 @@ class Counter:
         self.table = new_table(FIRST_SLOTS)
         self.arena = np.zeros(FIRST_ARENA, dtype=np.uint8)
         self.used = np.zeros(2, dtype=np.int64)
+        self.cuts = np.empty(CUT + BLOCK, dtype=np.int64)
 
     def add(self, text: np.ndarray, ends: np.ndarray, pattern: int) -> None:
         """Count the words of documents in a padded buffer; they end at ``ends`` (D,) int64."""
         pages, classes = class_table()
         self.table, self.arena = count(
-            text.ctypes.data, ends, pattern, pages, classes, self.table, self.arena, self.used
+            text.ctypes.data, ends, pattern, pages, classes, self.table, self.arena, self.used, self.cuts
         )
 
     def absorb(self, other: Counter) -> None:

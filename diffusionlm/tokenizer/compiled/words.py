@@ -23,13 +23,27 @@ LOW, HIGH, LENGTH, VALUE = 0, 1, 2, 3
 SHORT = 16
 
 _M1, _M2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
-_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-_SHIFT = np.uint64(32)
+_SHIFT, _FOLD = np.uint64(32), np.uint64(47)
+_FIRST_BYTES = np.array([(1 << 8 * k) - 1 for k in range(9)] + [(1 << 64) - 1] * 8, dtype=np.uint64)
+_LAST_BYTES = np.array([0] * 9 + [(1 << 8 * k) - 1 for k in range(1, 9)], dtype=np.uint64)
+"""What to keep of the first and the second eight bytes of a word of k ≤ SHORT bytes: a load each, and no branch."""
 
 
 def new_table(slots: int) -> np.ndarray:
     """Return an empty table; ``slots`` is a power of two."""
     return np.zeros((slots, 4), dtype=np.uint64)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def word_key(text: int, length: int) -> tuple[np.uint64, np.uint64]:
+    """Return (low, high) of the word at an address; high of a long word is 0 until its place is known."""
+    if length <= SHORT:
+        size = np.uint64(length)
+        return load64(text) & _FIRST_BYTES[size], load64(text + 8) & _LAST_BYTES[size]
+    low = np.uint64(length)
+    for i in range(0, length - 8, 8):
+        low = _mixed(low, load64(text + i))
+    return _mixed(low, load64(text + length - 8)), np.uint64(0)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -40,16 +54,10 @@ def _mixed(low: np.uint64, high: np.uint64) -> np.uint64:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def word_key(text: int, length: int) -> tuple[np.uint64, np.uint64]:
-    """Return (low, high) of the word at an address; high of a long word is 0 until its place is known."""
-    if length <= 8:
-        return load64(text) & (_ALL >> np.uint64(64 - 8 * length)), np.uint64(0)
-    if length <= SHORT:
-        return load64(text), load64(text + 8) & (_ALL >> np.uint64(128 - 8 * length))
-    low = np.uint64(length)
-    for i in range(0, length - 8, 8):
-        low = _mixed(low, load64(text + i))
-    return _mixed(low, load64(text + length - 8)), np.uint64(0)
+def _first_slot(low: np.uint64, high: np.uint64) -> np.uint64:
+    """Return where a key would like to lie, to be taken modulo the slots: the upper bits of a product are the mixed."""
+    h = (low * _M1) ^ (high * _M2)
+    return h ^ (h >> _FOLD)
 
 
 @njit(cache=True, nogil=True)
@@ -61,7 +69,7 @@ def _same(one: int, other: int, length: int) -> bool:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def find(table, arena: int, text: int, length: int, low: np.uint64, high: np.uint64) -> int:  # noqa: ANN001
+def find(table, arena: int, text: int, length: int, low: np.uint64, high: np.uint64) -> np.uint64:  # noqa: ANN001
     """Return the slot of a word, or where it would go (its length there is 0).
 
     Args:
@@ -72,16 +80,19 @@ def find(table, arena: int, text: int, length: int, low: np.uint64, high: np.uin
     """
     mask = np.uint64(len(table) - 1)
     size = np.uint64(length)
-    slot = (_mixed(low, high ^ size) >> _SHIFT) & mask
+    slot = _first_slot(low, high) & mask
+    if length <= SHORT:
+        while ((table[slot, LOW] ^ low) | (table[slot, HIGH] ^ high) | (table[slot, LENGTH] ^ size)) != 0:
+            if table[slot, LENGTH] == 0:
+                break
+            slot = (slot + np.uint64(1)) & mask
+        return slot
     while table[slot, LENGTH] != 0:
-        if table[slot, LOW] == low and table[slot, LENGTH] == size:
-            if length <= SHORT:
-                if table[slot, HIGH] == high:
-                    return np.int64(slot)
-            elif _same(arena + np.int64(table[slot, HIGH]), text, length):
-                return np.int64(slot)
+        alike = table[slot, LOW] == low and table[slot, LENGTH] == size
+        if alike and _same(arena + np.int64(table[slot, HIGH]), text, length):
+            break
         slot = (slot + np.uint64(1)) & mask
-    return np.int64(slot)
+    return slot
 
 
 @njit(cache=True, nogil=True)
@@ -100,7 +111,7 @@ def grown(table):  # noqa: ANN001, ANN201
         if table[old, LENGTH] == 0:
             continue
         high = table[old, HIGH] if table[old, LENGTH] <= SHORT else np.uint64(0)
-        slot = (_mixed(table[old, LOW], high ^ table[old, LENGTH]) >> _SHIFT) & mask
+        slot = _first_slot(table[old, LOW], high) & mask
         while larger[slot, LENGTH] != 0:
             slot = (slot + np.uint64(1)) & mask
         for column in range(4):

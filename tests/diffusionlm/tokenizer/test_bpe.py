@@ -168,10 +168,15 @@ def test_gpt2_ids_on_real_text(gpt2, gpt2_folder, shared_data):
         assert gpt2.encode(text) == gpt2.encode(text.encode()) == gpt2.encode_array(text).tolist() == expected
 
 
-def test_gpt2_ids_equal_tiktoken(gpt2):
+def tiktoken_of(gpt2):
+    """Return tiktoken with the vocabulary of GPT-2."""
     tiktoken = pytest.importorskip("tiktoken")
     ranks = {gpt2.token_bytes(i): i for i in range(gpt2.vocab_size - 1)}
-    theirs = tiktoken.Encoding("gpt2-here", pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens=gpt2.specials)
+    return tiktoken.Encoding("gpt2-here", pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens=gpt2.specials)
+
+
+def test_gpt2_ids_equal_tiktoken(gpt2):
+    theirs = tiktoken_of(gpt2)
     for text in [TEXT, "\n \n  x", "ééé" * 50, "1" * 999, "a" * 5000, "👩‍👩‍👧 " * 9]:
         assert gpt2.encode(text) == theirs.encode_ordinary(text)
     marked = f"a{EOS}{EOS} b"

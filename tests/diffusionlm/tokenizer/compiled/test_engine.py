@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pickle
 import random
+import sys
 import sysconfig
 import time
+import unicodedata
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffusionlm.tokenizer import EOS, BPETokenizer, train_bpe
-from diffusionlm.tokenizer.compiled import encode as encoding
+from diffusionlm.tokenizer.compiled.encode import WORDS, Memory
 from diffusionlm.tokenizer.pretokenize import PATTERNS, Pattern
 from tests.diffusionlm.tokenizer.conftest import TEXT
-from tests.diffusionlm.tokenizer.test_bpe import UNICODE
+from tests.diffusionlm.tokenizer.test_bpe import UNICODE, reference, tiktoken_of
 
 MERGES = train_bpe([TEXT, TEXT.upper(), "aaaa bbbb abab"], 420, compiled=False).merges
 
@@ -80,14 +83,24 @@ class TestAgainstTheReference:
         assert engine.encode_split(TEXT.encode()).tolist() == reference.encode(TEXT)
 
 
-def test_the_memory_is_emptied_when_full_and_the_ids_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_is_emptied_when_full_and_the_ids_stay() -> None:
     """More distinct words than the table remembers, short ones and long ones."""
     generator = random.Random(0)
-    words = ["".join(generator.choice("abcdefgh") for _ in range(generator.randrange(2, 40))) for _ in range(60_000)]
+    words = ["".join(generator.choice("abcdefgh") for _ in range(generator.randrange(2, 40))) for _ in range(20_000)]
     text = " ".join(words + words[:500])
-    assert len(words) > encoding.MOST_WORDS
-    reference, compiled = BOTH["gpt2"]
+    reference, compiled = both()
+    engine, memory = compiled.engine(0), Memory(1 << 12)
+    assert engine is not None
+    engine._idle.put(memory)
     assert np.array_equal(compiled.encode_array(text), reference.encode_array(text))
+    assert 0 < memory.arrays[3][WORDS] < 1 << 12 < len(set(words))
+
+
+def test_lists_are_python_ints() -> None:
+    compiled = BOTH["gpt2"][1]
+    ids = compiled.encode(TEXT)
+    assert ids == compiled.encode_array(TEXT).tolist() == compiled.encode_batch([TEXT])[0]
+    assert {type(id) for id in ids} == {int}
 
 
 def test_special_tokens_are_opt_in() -> None:
@@ -127,10 +140,78 @@ def test_a_saved_pattern_comes_back(tmp_path: Path) -> None:
     assert loaded.encode("it's 123456\n\n  x") == BOTH["gpt4"][0].encode("it's 123456\n\n  x")
 
 
+def compiled_of(gpt2: BPETokenizer) -> BPETokenizer:
+    return BPETokenizer(gpt2._vocab, gpt2.merges, gpt2.specials, compiled=True)
+
+
 def test_real_text_with_the_vocabulary_of_gpt2(gpt2: BPETokenizer) -> None:
     """Against the reference on a part of the standard library; the whole of it is compared in the benchmark."""
     folder = Path(sysconfig.get_paths()["stdlib"])
     data = b"".join(path.read_bytes() for path in sorted(folder.glob("[a-d]*.py")))[:300_000]
-    compiled = BPETokenizer(gpt2._vocab, gpt2.merges, gpt2.specials, compiled=True)
+    compiled = compiled_of(gpt2)
     reference = BPETokenizer(gpt2._vocab, gpt2.merges, gpt2.specials, compiled=False)
     assert np.array_equal(compiled.encode_array(data), reference.encode_array(data))
+
+
+COMMON = [
+    *"  \n\t\r'sdtmlreva019.,!-_()",
+    "\u00a0",
+    "\u200d",
+    "\ufe0f",
+    "👩",
+    "🏽",
+    "é",
+    "e\u0301",
+    "中",
+    "👩\u200d👩\u200d👧",
+]
+ALPHABETS = [
+    [chr(c) for c in range(0x20, 0x7F)],
+    COMMON,
+    [chr(c) for c in range(sys.maxunicode + 1) if not 0xD800 <= c < 0xE000 and unicodedata.category(chr(c)) != "Cn"],
+]
+
+
+def fuzzed(generator: random.Random) -> str:
+    """Return a text of characters that every release of Unicode in use classifies alike, some of them in long runs."""
+    parts = []
+    for _ in range(generator.randrange(1, 60)):
+        character = generator.choice(generator.choice(ALPHABETS))
+        parts.append(character * (generator.randrange(2, 200) if generator.random() < 0.03 else 1))
+    return "".join(parts)
+
+
+class TestAgainstTiktoken:
+    """GPT-2's ids as tiktoken has them; the tokenizers package is compared on a sample, it is slow."""
+
+    @pytest.mark.slow
+    def test_200_000_fuzzed_texts(self, gpt2: BPETokenizer, gpt2_folder: Path) -> None:
+        theirs, generator = tiktoken_of(gpt2), random.Random(5)
+        compiled, sample = compiled_of(gpt2), reference(gpt2_folder)
+        for number in range(100):
+            texts = [fuzzed(generator) for _ in range(2_000)]
+            ids = compiled.encode_batch(texts)
+            wanted = theirs.encode_ordinary_batch(texts)
+            different = [text for text, mine, other in zip(texts, ids, wanted, strict=True) if mine != other]
+            assert not different, (number, different[0])
+            assert compiled.decode_batch(ids) == texts
+            for text, mine in zip(texts[::40], ids[::40], strict=True):
+                assert sample.encode(text).ids == mine, text
+
+    @pytest.mark.slow
+    def test_a_word_of_a_megabyte(self, gpt2: BPETokenizer) -> None:
+        generator = random.Random(6)
+        word = "".join(generator.choice("aehtnéß") for _ in range(1 << 20))
+        assert compiled_of(gpt2).encode(word) == tiktoken_of(gpt2).encode_ordinary(word)
+
+    @pytest.mark.slow
+    def test_tinyshakespeare_and_the_standard_library(
+        self, gpt2: BPETokenizer, shared_data: Callable[[str], Path]
+    ) -> None:
+        folder = Path(sysconfig.get_paths()["stdlib"])
+        texts = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(folder.rglob("*.py"))]
+        texts.append(shared_data("tinyshakespeare.txt").read_text(encoding="utf-8"))
+        ids = compiled_of(gpt2).encode_batch(texts)
+        assert sum(map(len, ids)) > 1_000_000
+        for text, mine, other in zip(texts, ids, tiktoken_of(gpt2).encode_ordinary_batch(texts), strict=True):
+            assert mine == other, text[:80]

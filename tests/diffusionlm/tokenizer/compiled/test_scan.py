@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import sys
+from itertools import pairwise
 
+import numpy as np
 import pytest
 import regex
 from hypothesis import given, settings
@@ -12,8 +14,8 @@ from hypothesis import strategies as st
 
 from diffusionlm.tokenizer.compiled.classes import NEWLINE, SPACE, class_table
 from diffusionlm.tokenizer.compiled.engine import PATTERN_CODES
-from diffusionlm.tokenizer.compiled.memory import padded
-from diffusionlm.tokenizer.compiled.scan import word_end
+from diffusionlm.tokenizer.compiled.memory import BLOCK, padded
+from diffusionlm.tokenizer.compiled.scan import cut_words, word_end
 from diffusionlm.tokenizer.lossless import to_bytes, to_text
 from diffusionlm.tokenizer.pretokenize import PATTERNS, split_words
 from tests.diffusionlm.tokenizer.test_bpe import UNICODE
@@ -22,13 +24,24 @@ PAGES, CLASSES = class_table()
 
 
 def words_of(data: bytes, pattern: str) -> list[bytes]:
-    text, place, words = padded(data), 0, []
+    """Return the words, found one by one and many at a time; what lies behind the text must not matter."""
+    text, place, ends = padded(data), 0, []
     while place < len(data):
-        end = word_end(text.ctypes.data, place, len(data), PATTERN_CODES[pattern], PAGES, CLASSES)
-        assert place < end <= len(data)
-        words.append(data[place:end])
-        place = end
-    return words
+        place = word_end(text.ctypes.data, place, len(data), PATTERN_CODES[pattern], PAGES, CLASSES)
+        assert (ends[-1] if ends else 0) < place <= len(data)
+        ends.append(place)
+    for behind in (b"", b"s", b"  s", "é".encode()):
+        assert cut(data + behind, len(data), pattern) == ends
+    return [data[begin:end] for begin, end in pairwise([0, *ends])]
+
+
+def cut(data: bytes, n: int, pattern: str) -> list[int]:
+    text, place, ends, room = padded(data), 0, [], np.empty(2 * BLOCK, dtype=np.int64)
+    while place < n:
+        words = cut_words(text.ctypes.data, place, n, PATTERN_CODES[pattern], PAGES, CLASSES, room)
+        ends += room[:words].tolist()
+        place = ends[-1]
+    return ends
 
 
 def expected(data: bytes, pattern: str) -> list[bytes]:
@@ -51,6 +64,18 @@ class TestAgainstTheRegularExpression:
     @settings(max_examples=500, deadline=None)
     def test_where_the_rules_meet(self, pattern: str, text: str) -> None:
         assert words_of(text.encode(), pattern) == expected(text.encode(), pattern)
+
+    @given(st.text(st.sampled_from("'stdmrevelSx  \n\t!.-_10é"), min_size=40, max_size=300))
+    @settings(max_examples=500, deadline=None)
+    def test_texts_longer_than_a_block(self, pattern: str, text: str) -> None:
+        assert words_of(text.encode(), pattern) == expected(text.encode(), pattern)
+
+    def test_what_matters_at_every_place_of_a_block(self, pattern: str) -> None:
+        for middle in ("it's", "we'll've", " 's", "x  y", "x \n y", "12'd3", "é's", "'sé", "!'re", " \u00a0s", "''t"):
+            for before in range(2 * BLOCK):
+                for filler in "a !":
+                    data = (filler * before + middle + "b" * 3).encode()
+                    assert words_of(data, pattern) == expected(data, pattern), data
 
     def test_every_character_between_others(self, pattern: str) -> None:
         """Each code point that is a character, alone, doubled, and beside a letter, a digit, a sign and spaces."""
