@@ -22,7 +22,7 @@ def class_table() -> tuple[np.ndarray, np.ndarray]:
 
     Page 0, Latin-1, is the first, so that the class of an ASCII byte b is classes[b].
     """
-    everything = "".join(map(chr, range(0x110000)))
+    everything = np.arange(0x110000, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")
     flat = np.full(0x110000, OTHER, dtype=np.uint8)
     for pattern, kind in ((r"\p{L}+", LETTER), (r"\p{N}+", NUMBER), (r"\s+", SPACE), (r"[\r\n]+", NEWLINE)):
         for match in regex.finditer(pattern, everything):

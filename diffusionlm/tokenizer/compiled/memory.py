@@ -18,6 +18,8 @@ BLOCK = 64
 """Bytes that ``between`` reads."""
 PADDING = BLOCK
 """Readable bytes behind the end of a buffer: what the last loads may touch."""
+_FIRST = ir.Constant(ir.IntType(32), 0)
+_SAME = ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK)
 
 
 @intrinsic
@@ -81,10 +83,6 @@ def between(typing_context: Any, address: Any, lowest: Any, highest: Any, flags:
         return builder.bitcast(builder.icmp_unsigned("<=", found, builder.sub(most, least)), ir.IntType(64))
 
     return types.uint64(types.int64, types.int64, types.int64, types.int64), code
-
-
-_FIRST = ir.Constant(ir.IntType(32), 0)
-_SAME = ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK)
 
 
 @intrinsic
