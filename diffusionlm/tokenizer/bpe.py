@@ -257,10 +257,10 @@ class BPETokenizer(Tokenizer):
         path = Path(folder) / files.VOCAB
         shown = files.read_ids(path)
         merges = files.read_merges(Path(folder) / files.MERGES)
-        specials = _read_specials(Path(folder), shown, merges)
+        specials = files.read_specials(Path(folder), shown, merges)
         shown |= specials
         files.check_contiguous(shown, path)
-        _check_tokens(path, shown, merges, specials)
+        files.check_tokens(path, shown, merges, specials)
         vocab = {alphabet.read(token): id for token, id in shown.items() if token not in specials}
         pairs = [(alphabet.read(left), alphabet.read(right)) for left, right in merges]
         return cls(vocab, pairs, specials, files.read_pattern(Path(folder), tuple(PATTERNS)))  # type: ignore[arg-type]
@@ -335,42 +335,3 @@ def merge_word(ids: list[int], ranks: Mapping[Pair, int], products: Sequence[int
         if h >= 0 and (rank := rank_of((ids[h], ids[i]))) is not None:
             heapq.heappush(heap, (rank, h))
     return [id for id in ids if id != gone]
-
-
-def _read_specials(folder: Path, shown: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """Return the special tokens: those of the file, or without one whatever is neither a byte nor a merge's product."""
-    path = folder / files.SPECIALS
-    if not path.exists():
-        ordinary = {alphabet.show(bytes([b])) for b in range(256)} | {left + right for left, right in merges}
-        return {token: id for token, id in shown.items() if token not in ordinary}
-    specials = files.read_ids(path)
-    for token, id in specials.items():
-        if token in shown and shown[token] != id:
-            raise TokenizerError(
-                f"{path} gives {token!r} the id {id}, {files.VOCAB} gives it {shown[token]}; they must agree"
-            )
-    return specials
-
-
-def _check_tokens(
-    path: Path, shown: Mapping[str, int], merges: Sequence[tuple[str, str]], specials: Mapping[str, int]
-) -> None:
-    """Refuse a vocabulary, merges and specials that do not belong together, naming one token that shows it."""
-    single = {alphabet.show(bytes([b])) for b in range(256)}
-    made = single | {left + right for left, right in merges}
-    for pair in merges:
-        if part := next((part for part in pair if part not in made), None):
-            merge = f"the merge '{pair[0]} {pair[1]}'"
-            raise TokenizerError(
-                f"{path.parent / files.MERGES}: {part!r} in {merge} is neither a byte nor made by a merge"
-            )
-    if lacking := made - shown.keys():
-        token = min(lacking)
-        what = "single byte" if token in single else "merged token"
-        raise TokenizerError(f"{path} lacks the {what} {token!r}; it and {files.MERGES} do not belong together")
-    if clashing := made & specials.keys():
-        raise TokenizerError(
-            f"{path.parent / files.SPECIALS}: {min(clashing)!r} is an ordinary token, it cannot be special"
-        )
-    if orphans := shown.keys() - made - specials.keys():
-        raise TokenizerError(f"{path}: no merge makes {min(orphans)!r}; if it is special, list it in {files.SPECIALS}")

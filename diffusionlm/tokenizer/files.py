@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diffusionlm.errors import TokenizerError
+from diffusionlm.tokenizer import alphabet
 
 TYPE = "tokenizer_type.json"
 VOCAB = "vocab.json"
@@ -123,6 +124,25 @@ def read_merges(path: Path) -> list[tuple[str, str]]:
     return list(merges)
 
 
+def read_specials(folder: Path, shown: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> dict[str, int]:
+    """Return the special tokens: those of the file, or without one whatever is neither a byte nor a merge's product.
+
+    Raises:
+        TokenizerError: The file is damaged, or contradicts the vocabulary ``shown``.
+    """
+    path = folder / SPECIALS
+    if not path.exists():
+        ordinary = {alphabet.show(bytes([b])) for b in range(256)} | {left + right for left, right in merges}
+        return {token: id for token, id in shown.items() if token not in ordinary}
+    specials = read_ids(path)
+    for token, id in specials.items():
+        if token in shown and shown[token] != id:
+            raise TokenizerError(
+                f"{path} gives {token!r} the id {id}, {VOCAB} gives it {shown[token]}; they must agree"
+            )
+    return specials
+
+
 def write_merges(merges: list[tuple[str, str]]) -> str:
     """Return the text of ``merges.txt``."""
     return "\n".join([MERGES_HEADER, *(f"{left} {right}" for left, right in merges)]) + "\n"
@@ -139,6 +159,30 @@ def check_contiguous(ids: Mapping[str, int], path: Path, first: int = 0) -> None
     for expected, (token, id) in enumerate(order, start=first):
         if id != expected:
             raise TokenizerError(f"{path}: ids must be {first}..{last}, each once; {token!r} has {id}, not {expected}")
+
+
+def check_tokens(
+    path: Path, shown: Mapping[str, int], merges: Sequence[tuple[str, str]], specials: Mapping[str, int]
+) -> None:
+    """Refuse a vocabulary, merges and specials that do not belong together.
+
+    Raises:
+        TokenizerError: Names one token that shows it.
+    """
+    single = {alphabet.show(bytes([b])) for b in range(256)}
+    made = single | {left + right for left, right in merges}
+    for pair in merges:
+        if part := next((part for part in pair if part not in made), None):
+            merge = f"the merge '{pair[0]} {pair[1]}'"
+            raise TokenizerError(f"{path.parent / MERGES}: {part!r} in {merge} is neither a byte nor made by a merge")
+    if lacking := made - shown.keys():
+        token = min(lacking)
+        what = "single byte" if token in single else "merged token"
+        raise TokenizerError(f"{path} lacks the {what} {token!r}; it and {MERGES} do not belong together")
+    if clashing := made & specials.keys():
+        raise TokenizerError(f"{path.parent / SPECIALS}: {min(clashing)!r} is an ordinary token, it cannot be special")
+    if orphans := shown.keys() - made - specials.keys():
+        raise TokenizerError(f"{path}: no merge makes {min(orphans)!r}; if it is special, list it in {SPECIALS}")
 
 
 def read_text(path: Path) -> str:
