@@ -34,15 +34,21 @@ def visible_tokens(ids: Sequence[int], tokenizer: Tokenizer | None, *, alone: bo
         return [f"{id} " for id in ids]
     names = {id: _name(id, name, tokenizer) for name, id in tokenizer.specials.items()}
     utf8 = getincrementaldecoder("utf-8")("surrogateescape")
-    shown = []
+    shown: list[str] = []
+
+    def finish() -> None:
+        """Show the bytes of a character that was begun and goes on no further, by the token before."""
+        if shown:
+            shown[-1] += visible(utf8.decode(b"", final=True))
+
     for id in ids:
         name = MASK if id >= tokenizer.vocab_size else names.get(id)
         if name is None:
             shown.append(visible(utf8.decode(tokenizer.token_bytes(id), final=alone)))
         else:
-            shown.append(visible(utf8.decode(b"", final=True)) + name)
-    if shown:
-        shown[-1] += visible(utf8.decode(b"", final=True))
+            finish()
+            shown.append(name)
+    finish()
     return shown
 
 

@@ -146,7 +146,7 @@ def _open(params: DataInspectParams) -> _Opened:
             f"{corpus.train.describe()} has nothing held out (data.validation_fraction = 0); raise it, or set side = "
             '"train"'
         )
-    kind = "no tokenizer" if tokenizer is None else f"{tokenizer.vocab_size:,} tokens"
+    kind = "no tokenizer" if tokenizer is None else f"vocabulary of {tokenizer.vocab_size:,}"
     return _Opened(
         text=f"{documents.describe()} · {kind} · {data.packing} rows of {context_length}",
         documents=documents,
@@ -218,6 +218,7 @@ def _rows(opened: _Opened, params: DataInspectParams) -> Iterator[PackedRow]:
     """
     numbers = range(params.row, params.row + params.rows)
     loader = opened.loader
+    eos_id = loader.store.eos_id if isinstance(loader, RowLoader) else loader.tokenizer.eos_id
     if params.side == "validation":
         assert isinstance(loader, RowLoader), "held-out text is never streamed"
         if numbers[-1] >= loader.rows_in_order:
@@ -226,17 +227,16 @@ def _rows(opened: _Opened, params: DataInspectParams) -> Iterator[PackedRow]:
                 f"0 … {loader.rows_in_order - 1}; lower row or rows"
             )
         for number in numbers:
-            yield row_of(
-                number, loader.in_order(np.array([number])), None, f"of {loader.rows_in_order:,} held-out rows"
-            )
+            words = f"of {loader.rows_in_order:,} held-out rows"
+            yield row_of(number, loader.in_order(np.array([number])), eos_id, None, words)
         return
     for number, batch in zip(numbers, _training_rows(loader, numbers)):
         step, place = divmod(number, opened.batch_size)
-        words = f"row {place} of step {step:,} (batches of {opened.batch_size})"
+        words = f"step {step:,}, row {place} of {opened.batch_size}"
         if isinstance(loader, RowLoader):
             epoch, within = divmod(number, loader.rows_per_epoch)
-            words = f"{within:,} of {loader.rows_per_epoch:,} in epoch {epoch} · {words}"
-        yield row_of(number, batch, _noise(opened, params, batch, step, place), words)
+            words = f"epoch {epoch:,}, row {within:,} of {loader.rows_per_epoch:,} · {words}"
+        yield row_of(number, batch, eos_id, _noise(opened, params, batch, step, place), words)
 
 
 def _training_rows(loader: RowLoader | StreamLoader, numbers: range) -> Iterator[Batch]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from diffusionlm.data.params import DataParams
 from diffusionlm.errors import ConfigError
@@ -88,9 +88,10 @@ class DataInspectParams(CommandParams):
             for one in error.errors(include_url=False):
                 if not one["loc"] or one["loc"][0] not in cls.model_fields:
                     key = ".".join(str(part) for part in one["loc"])
-                    raise ConfigError(
-                        f"{key + ': ' if key else ''}{one['msg'].removeprefix('Value error, ')}"
-                    ) from None
+                    said = one["msg"].removeprefix("Value error, ")
+                    if one["type"] == "extra_forbidden":
+                        said = "unknown key; flowlm schema train lists those of a training run"
+                    raise ConfigError(f"{key + ': ' if key else ''}{said}") from None
             # What is wrong with a section of this command's own, its own check says better.
             return {**own, **{key: value for key, value in theirs.items() if key in cls.model_fields}}
         shared = {name: section for name, section in vars(run).items() if name in cls.model_fields}
@@ -102,6 +103,13 @@ class DataInspectParams(CommandParams):
             **own,
             **unknown,
         }
+
+    @field_validator("time", mode="before")
+    @classmethod
+    def _number_or_word(cls, time: Any) -> Any:
+        if isinstance(time, str) and time != "drawn":
+            raise ValueError(f'{time!r} is not allowed; it must be a number in [0, 1), or "drawn"')
+        return time
 
     @model_validator(mode="before")
     @classmethod

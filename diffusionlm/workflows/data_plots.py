@@ -50,10 +50,14 @@ def draw(found: StoreStatistics, title: str, path: Path) -> None:
 
 def _lengths(axes: Any, found: StoreStatistics) -> None:
     """How many documents have how many tokens, in bins of equal ratio; the row's length and the median as lines."""
+    from matplotlib.ticker import LogLocator
+
     low, high = int(found.lengths.min()), int(found.lengths.max())
-    edges = np.unique(np.geomspace(low, high + 1, 41).round()) if high > low else np.array([low, low + 1])
+    bins = min(40, 8 + int(2 * found.n_documents**0.5))
+    edges = np.unique(np.geomspace(low, high + 1, bins + 1).round()) if high > low else np.array([low, low + 1])
     axes.hist(found.lengths, bins=edges, color=COLOURS[0], alpha=0.85, edgecolor="white", linewidth=0.4)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axes.xaxis.set_major_formatter(lambda value, _: short_number(value))
     axes.xaxis.set_minor_formatter(lambda value, _: "")
     axes.yaxis.set_major_formatter(lambda value, _: short_number(value))

@@ -43,8 +43,8 @@ def token_records(found: StoreStatistics, tokenizer: Tokenizer | None, top: int)
 
 
 def _documents_words(found: StoreStatistics) -> str:
-    utf8 = "no tokenizer to read their bytes" if found.not_utf8 is None else f"{found.not_utf8:,} not UTF-8"
-    return f"{found.copies:,} copies of earlier ones, {utf8}"
+    not_utf8 = "unknown without a tokenizer" if found.not_utf8 is None else f"{found.not_utf8:,}"
+    return f"copies of earlier ones: {found.copies:,}; not UTF-8: {not_utf8}"
 
 
 def _rows_words(found: StoreStatistics) -> dict[str, str]:

@@ -7,7 +7,7 @@ where stdout has them, else marks in the text; a legend says what they mean.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -57,14 +57,16 @@ class Noised:
     """A piece as the network sees it.
 
     Attributes:
-        ids: The noisy tokens; None where the state is a point of the simplex.
+        ids: The noisy tokens; None where the network is shown something else.
+        sight: What it is shown, in words.
         noised: Which positions were noised.
-        times: The lowest and the highest time.
+        times: The lowest and the highest time; None where the whole piece is left out.
     """
 
     ids: tuple[int, ...] | None
+    sight: str
     noised: tuple[bool, ...]
-    times: tuple[float, float]
+    times: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Piece:
         document, window: As in ``Batch``.
         begin: Its first column in the row.
         ids: The clean tokens.
+        ends: Whether its last token ends the document.
         kinds: What each position is in this step; "plain" where no noise was asked for.
         noised: None where no noise was asked for.
     """
@@ -83,6 +86,7 @@ class Piece:
     window: int
     begin: int
     ids: tuple[int, ...]
+    ends: bool
     kinds: tuple[Kind, ...]
     noised: Noised | None
 
@@ -113,18 +117,26 @@ class PackedRow:
         pieces = []
         for piece in self.pieces:
             found: dict[str, Any] = {"document": piece.document, "window": piece.window, "begin": piece.begin}
-            found |= {"ids": list(piece.ids), "kinds": list(piece.kinds)}
+            found |= {"ends": piece.ends, "ids": list(piece.ids), "kinds": list(piece.kinds)}
             if tokenizer is not None:
                 found["text"] = tokenizer.decode(piece.ids, errors="surrogateescape")
             if piece.noised is not None:
                 found |= {"noisy_ids": None if piece.noised.ids is None else list(piece.noised.ids)}
-                found |= {"noised": list(piece.noised.noised), "times": list(piece.noised.times)}
+                found |= {"noised": list(piece.noised.noised), "times": piece.noised.times}
             pieces.append(found)
         return {"row": self.number, "place": self.place, "padding": self.padding, "pieces": pieces}
 
 
-def row_of(number: int, batch: Batch, noise: Prepared | None, place: str) -> PackedRow:
-    """Return the one row of a batch as pieces, with its noise where it has any."""
+def row_of(number: int, batch: Batch, eos_id: int, noise: Prepared | None, place: str) -> PackedRow:
+    """Return the one row of a batch as pieces.
+
+    Args:
+        number: The row's number in the order.
+        batch: The row, (1, T).
+        eos_id: The token that ends a document.
+        noise: The row as a step noises it, if that is asked for.
+        place: Where the row is, in words.
+    """
     segments = batch.segments[0]
     kinds = _kinds(batch, noise)
     pieces = []
@@ -138,6 +150,7 @@ def row_of(number: int, batch: Batch, noise: Prepared | None, place: str) -> Pac
                 window=int(batch.window[0, begin]),
                 begin=begin,
                 ids=tuple(batch.x_1[0, part].tolist()),
+                ends=int(batch.x_1[0, end - 1]) == eos_id,
                 kinds=tuple(kinds[part]),
                 noised=None if noise is None else _noised(noise, part),
             )
@@ -163,10 +176,20 @@ def _kinds(batch: Batch, noise: Prepared | None) -> list[Kind]:
 
 
 def _noised(noise: Prepared, part: slice) -> Noised:
-    corrupted = noise.corrupted
-    ids = tuple(corrupted.x_t[0, part].tolist()) if isinstance(corrupted.x_t, torch.Tensor) else None
-    t = corrupted.t[0, part]
-    return Noised(ids, tuple(corrupted.noised[0, part].tolist()), (float(t.min()), float(t.max())))
+    corrupted, ids = noise.corrupted, None
+    views = [one.view for one in noise.passes if not one.view.layout.causal]
+    if not views:
+        sight = "the network sees the clean tokens before each"
+    elif not isinstance(corrupted.x_t, torch.Tensor):
+        sight = "the network sees points of the simplex, which have no text"
+    else:
+        ids = tuple(corrupted.x_t[0, part].tolist())
+        more = views[0].tokens.shape[1] > corrupted.t.shape[1]
+        sight = "the network sees the clean tokens of earlier blocks, and" if more else "the network sees"
+    assert corrupted.segments is not None, "the engine keeps the segments of a batch"
+    t = corrupted.t[0, part][corrupted.segments[0, part] > 0]
+    times = (float(t.min()), float(t.max())) if len(t) else None
+    return Noised(ids, sight, tuple(corrupted.noised[0, part].tolist()), times)
 
 
 def rows_text(rows: Sequence[PackedRow], tokenizer: Tokenizer | None, console: Console, *, boundaries: bool) -> str:
@@ -189,7 +212,7 @@ def rows_text(rows: Sequence[PackedRow], tokenizer: Tokenizer | None, console: C
                     console.print(line, soft_wrap=True, highlight=False)
             console.print()
         console.print(view.legend(), soft_wrap=True, highlight=False)
-    return "\n".join(line.rstrip() for line in capture.get().split("\n")).rstrip("\n")
+    return capture.get().rstrip("\n")
 
 
 class _View:
@@ -214,18 +237,15 @@ class _View:
             lines.append(self._text(piece.ids, piece.kinds))
             if piece.noised is not None:
                 lines.append(Text(_noise_words(piece, piece.noised), style="cyan"))
-                if piece.noised.ids is not None:
-                    lines.append(self._text(piece.noised.ids, _seen_kinds(piece.kinds, piece.noised.noised)))
+                lines += [self._text(*seen) for seen in _seen(piece, piece.noised)]
         if row.padding:
             lines.append(Rule(Text(f"{row.padding} positions of padding", style="dim"), align="left", style="dim"))
         return lines
 
     def _title(self, piece: Piece) -> str:
         end = piece.begin + len(piece.ids)
-        eos = self.tokenizer is not None and piece.ids[-1] == self.tokenizer.eos_id
-        extent = ("whole" if eos else "its beginning") if piece.window == 0 else "its end" if eos else "its middle"
-        if self.tokenizer is None:
-            extent = "its beginning" if piece.window == 0 else "goes on"
+        first = "whole" if piece.ends else "its beginning"
+        extent = first if piece.window == 0 else "its end" if piece.ends else "its middle"
         columns = f"positions {piece.begin}–{end - 1}"
         return f"document {piece.document:,}, {extent} · window {piece.window} · {columns} · {len(piece.ids)} tokens"
 
@@ -253,12 +273,9 @@ class _View:
         legend = Text("legend: ", style="dim")
         entries = []
         for kind in self.met:
-            opening, closing = BRACKETS[kind]
-            if self.coloured:
-                entries.append(Text(kind if kind != "plain" else "text", STYLES[kind]))
-            else:
-                entries.append(Text(f"{opening}text{closing}"))
-            entries[-1].append(f" {MEANINGS[kind]}", "dim")
+            opening, closing = ("", "") if self.coloured else BRACKETS[kind]
+            style = STYLES[kind] if self.coloured else ""
+            entries.append(Text().append(f"{opening}text{closing}", style).append(f" {MEANINGS[kind]}", "dim"))
         signs = "⏎ ⇥ ‹…› line break, tab, what does not print"
         if self.tokenizer is None:
             signs = "numbers are ids"
@@ -268,15 +285,24 @@ class _View:
         return legend.append_text(Text("; ", "dim").join(entries))
 
 
-def _seen_kinds(kinds: Sequence[Kind], noised: Sequence[bool]) -> list[Kind]:
-    """Return the kinds of the positions as the network sees them."""
-    return ["noise" if noise else "kept" if kind == "scored" else kind for kind, noise in zip(kinds, noised)]
+def _seen(piece: Piece, noised: Noised) -> Iterator[tuple[list[int], list[Kind]]]:
+    """Yield the tokens that the network sees of a piece and what they are, unless it sees none."""
+    if noised.ids is None or noised.times is None:
+        return
+    ids, kinds = [], []
+    for id, kind, noise in zip(noised.ids, piece.kinds, noised.noised):
+        if kind != "left out":
+            ids.append(id)
+            kinds.append("noise" if noise else "kept" if kind == "scored" else kind)
+    yield ids, kinds
 
 
 def _noise_words(piece: Piece, noised: Noised) -> str:
+    if noised.times is None:
+        return "the network sees nothing of it"
     low, high = noised.times
     t = f"t = {low:.3f}" if low == high else f"t = {low:.3f} … {high:.3f}"
     counts = f"{sum(noised.noised)} of {len(noised.noised)} noised, {piece.kinds.count('scored')} scored"
-    if noised.ids is None:
-        return f"{t}: {counts}; the network sees points of the simplex, which have no text"
-    return f"{t}: {counts}; the network sees"
+    if left_out := piece.kinds.count("left out"):
+        counts += f", {left_out} left out"
+    return f"{t}: {counts}; {noised.sight}"
