@@ -255,15 +255,17 @@ class _View:
         text = Text()
         for kind, group in groupby(zip(kinds, shown), key=itemgetter(0)):
             self.met[kind] = None
-            part = Text()
-            for number, (_, token) in enumerate(group):
-                if self.boundaries and (number or text):
-                    part.append(BOUNDARY, "dim")
-                part.append(token, STYLES[kind] if self.coloured else "")
+            style = STYLES[kind] if self.coloured else ""
+            tokens = [token for _, token in group]
+            if self.boundaries:
+                part = Text(BOUNDARY, "dim").join(Text(token, style) for token in tokens)
+                text.append(BOUNDARY if text else "", "dim")
+            else:
+                part = Text("".join(tokens), style)
             if self.coloured and kind in ("plain", "kept"):
                 part.highlight_regex(MARKS, "magenta")
             # Masks show by themselves.
-            bare = self.coloured or (kind == "noise" and set(part.plain) == {MASK})
+            bare = self.coloured or (kind == "noise" and set(tokens) == {MASK})
             opening, closing = ("", "") if bare else BRACKETS[kind]
             text.append(opening).append_text(part).append(closing)
         return text
