@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import numpy as np
 from diffusionlm.data.statistics import StoreStatistics
 from diffusionlm.errors import ConfigError
 from diffusionlm.workflows.plot_style import COLOURS, INSTALL, STYLE, short_number
+
+_NARROWEST = 1.1
+"""Least ratio of the two ends of a bin."""
 
 
 def check(path: Path) -> None:
@@ -53,17 +57,18 @@ def _lengths(axes: Any, found: StoreStatistics) -> None:
     from matplotlib.ticker import LogLocator
 
     low, high = int(found.lengths.min()), int(found.lengths.max())
-    bins = min(40, 8 + int(2 * found.n_documents**0.5))
-    edges = np.unique(np.geomspace(low, high + 1, bins + 1).round()) if high > low else np.array([low, low + 1])
+    row = found.rows.context_length
+    # Lengths that are much alike and far from the row's would be bins too narrow to see.
+    bins = min(40, 8 + int(2 * found.n_documents**0.5), 1 + int(math.log((high + 1) / low) / math.log(_NARROWEST)))
+    edges = np.unique(np.geomspace(low, max(high + 1, low * _NARROWEST), bins + 1))
     axes.hist(found.lengths, bins=edges, color=COLOURS[0], alpha=0.85, edgecolor="white", linewidth=0.4)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(high, row) < 100 * min(low, row) else (1,)))
     axes.xaxis.set_major_formatter(lambda value, _: short_number(value))
     axes.xaxis.set_minor_formatter(lambda value, _: "")
     axes.yaxis.set_major_formatter(lambda value, _: short_number(value))
     median = float(np.median(found.lengths))
     axes.axvline(median, color="#222222", linewidth=1.3, label=f"median {median:,.0f}")
-    row = found.rows.context_length
     axes.axvline(row, color=COLOURS[1], linewidth=1.3, linestyle=(0, (4, 3)), label=f"a row, {row:,}")
     axes.set_title("Length of documents")
     axes.set_xlabel("tokens of a document, its EOS counted")
