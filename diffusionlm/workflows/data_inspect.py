@@ -146,6 +146,8 @@ def _open(params: DataInspectParams) -> _Opened:
             f"{corpus.train.describe()} has nothing held out (data.validation_fraction = 0); raise it, or set side = "
             '"train"'
         )
+    # What cannot go together is refused before the text is tokenized.
+    objective = None if params.time is None else _objective(params, checkpoint, tokenizer)
     kind = "no tokenizer" if tokenizer is None else f"vocabulary of {tokenizer.vocab_size:,}"
     return _Opened(
         text=f"{documents.describe()} · {kind} · {data.packing} rows of {context_length}",
@@ -156,7 +158,7 @@ def _open(params: DataInspectParams) -> _Opened:
         context_length=context_length,
         seed=seed,
         batch_size=batch_size,
-        objective=None if params.time is None else _objective(params, checkpoint, tokenizer),
+        objective=objective,
     )
 
 
@@ -186,7 +188,10 @@ def _loader(
     """Return the rows: of training, or of the held-out documents in order."""
     if tokenizer is None:
         stored = documents.tokens()
-        assert stored is not None, "only shards have no tokenizer"
+        if stored is None:
+            raise DataError(
+                f"{documents.describe()} needs a tokenizer, and the shards have none; give one by --tokenizer"
+            )
         return RowLoader(stored, context_length, data.packing, seed, data.eos_padding_cap)
     if side == "train":
         return training_loader(documents, tokenizer, data, context_length, seed)

@@ -67,10 +67,9 @@ class DataInspectParams(CommandParams):
         del recipe
         if "training" in tables:
             return cls._from_training(tables)
-        data = tables.get("data", {})
-        return (
-            {**tables, "data": {"validation_fraction": 0.0, **data}} if isinstance(data, dict) and data else {**tables}
-        )
+        if isinstance(tables.get("data"), Mapping):  # a text that is only looked at is not split
+            return {**tables, "data": {"validation_fraction": 0.0, **tables["data"]}}
+        return dict(tables)
 
     @classmethod
     def _from_training(cls, tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,7 +79,6 @@ class DataInspectParams(CommandParams):
             ConfigError: They are not a run that could be trained.
         """
         own = {key: value for key, value in tables.items() if key not in TrainParams.model_fields}
-        unknown = {key: value for key, value in own.items() if key not in cls.model_fields}
         theirs = {key: value for key, value in tables.items() if key in TrainParams.model_fields}
         try:
             run = TrainParams.model_validate(theirs)
@@ -101,7 +99,6 @@ class DataInspectParams(CommandParams):
             "seed": run.run.seed,
             "batch_size": run.training.batch_size,
             **own,
-            **unknown,
         }
 
     @field_validator("time", mode="before")
