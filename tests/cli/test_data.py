@@ -74,6 +74,8 @@ def test_shards_show_their_text_by_the_tokenizer_beside_them(folder, tmp_path):
     assert "def add" not in result.stdout
     assert "unknown without a tokenizer" in result.stdout
     assert "noise needs the size of the vocabulary" in refused(inspect("--data", bare, "--time", 0.5))
+    other = ["--side", "validation", "--set", f'data.validation_source={{name="text",path="{folder}/text.txt"}}']
+    assert "needs a tokenizer, and the shards have none" in refused(inspect("--data", bare, *other))
     given = printed("--data", bare, "--row", 3, "--tokenizer", folder / "shards" / "train" / "tokenizer")
     assert given.split("\n", 1)[1] == shown.split("\n", 1)[1]
 
