@@ -90,6 +90,17 @@ def likelihood(
         device=device,
         on_rows=on_rows,
     )
+    return report_of(scores, process, estimator, bound)
+
+
+def report_of(
+    scores: WindowScores, process: Process, estimator: Estimator = "exact_count", bound: BoundName = "nelbo"
+) -> LikelihoodReport:
+    """Return the report of what ``score_windows`` found, or of a part of it.
+
+    Raises:
+        DataError: The scored tokens stand for no bytes at all.
+    """
     tightness = process.bound if bound == "nelbo" else GKL.tightness(type(process))
     used: Estimator = estimator if process.counts else "bernoulli"
     return summarise(scores, used, tightness if process.random else "exact", bound)
