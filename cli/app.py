@@ -76,6 +76,7 @@ def configure(
     settings: list[str] | None,
     print_config: bool,
     flags: Sequence[Flag] = (),
+    first: Sequence[Flag] = (),
 ) -> P:
     """Return the validated configuration of a command, or print it and end if ``--print-config`` asks for that.
 
@@ -85,6 +86,7 @@ def configure(
         settings: The values of ``--set``.
         print_config: Whether to print the result and exit with code 0.
         flags: The command's own options; a value of None means that the option was not given.
+        first: Those of them that stand for a whole table, whose keys ``--set`` may then change.
 
     Raises:
         ConfigError: The result is not valid.
@@ -92,10 +94,14 @@ def configure(
     from config import overrides
     from config.load import load
 
-    options = [overrides.parse(text) for text in settings or []]
-    for flag in flags:
-        if flag.value is not None:
-            options.append(overrides.Override(tuple(flag.key.split(".")), flag.value, flag.option))
+    def given(some: Sequence[Flag]) -> list[overrides.Override]:
+        return [
+            overrides.Override(tuple(flag.key.split(".")), flag.value, flag.option)
+            for flag in some
+            if flag.value is not None
+        ]
+
+    options = [*given(first), *(overrides.parse(text) for text in settings or []), *given(flags)]
     loaded = load(params, config, options)
     if print_config:
         from config.print import printed

@@ -11,17 +11,19 @@ from typing import Any
 
 from config.messages import suggestion
 from diffusionlm.errors import ConfigError
-from diffusionlm.params import Strict
+from diffusionlm.workflows.command import CommandParams
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def commands() -> dict[str, type[Strict]]:
-    """Return the configuration class of every command, by verb."""
+def commands() -> dict[str, type[CommandParams]]:
+    """Return the configuration class of every command, by its verb; ``data-inspect`` is that of ``data inspect``."""
     from diffusionlm.workflows import params
 
     found = [value for value in vars(params).values() if isinstance(value, type)]
-    return {c.command: c for c in found if issubclass(c, params.CommandParams) and "command" in vars(c)}
+    return {
+        c.command.replace(" ", "-"): c for c in found if issubclass(c, params.CommandParams) and "command" in vars(c)
+    }
 
 
 def schema(command: str) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def schema(command: str) -> dict[str, Any]:
     if command not in known:
         raise ConfigError(f"schema {command}: unknown command{suggestion(command, known)}; known: {', '.join(known)}")
     body = known[command].model_json_schema()
-    return {"$schema": DIALECT, **_simplified(body), "title": f"flowlm {command}"}
+    return {"$schema": DIALECT, **_simplified(body), "title": f"flowlm {known[command].command}"}
 
 
 def text(command: str | None) -> str:

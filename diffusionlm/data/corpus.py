@@ -7,10 +7,10 @@ from pathlib import Path
 
 from diffusionlm.data.cache import cache_folder, cached_store
 from diffusionlm.data.documents import Documents
-from diffusionlm.data.mixture import MixedDocuments, MixtureLoader
+from diffusionlm.data.mixture import MixedDocuments, MixtureLoader, refuse_streamed
 from diffusionlm.data.params import CorpusParams, DataParams
 from diffusionlm.data.rows import RowLoader
-from diffusionlm.data.sources import SOURCES
+from diffusionlm.data.sources import SOURCES, Source
 from diffusionlm.data.split import LimitedDocuments, SplitDocuments
 from diffusionlm.data.store import TokenStore, join_stores, store_in_memory
 from diffusionlm.data.streamed import StreamLoader
@@ -34,7 +34,12 @@ def open_corpus(params: CorpusParams) -> Corpus:
     """
     if isinstance(params, DataParams) and params.mixture:
         return _open_mixture(params)
-    source, limit = SOURCES.build(params.source), params.validation_documents
+    return _sides(SOURCES.build(params.source), params)
+
+
+def _sides(source: Source, params: CorpusParams) -> Corpus:
+    """Split off what is held out of one source."""
+    limit = params.validation_documents
     validation = None if params.validation_source is None else SOURCES.build(params.validation_source)
     if validation is None:
         validation = source.validation()
@@ -56,15 +61,20 @@ def open_corpus(params: CorpusParams) -> Corpus:
 def _open_mixture(params: DataParams) -> Corpus:
     """Open every source and split each by itself; all that is held out is held out, one source after another."""
     alone = params.model_copy(update={"mixture": (), "validation_source": None})
-    corpora = [open_corpus(alone.model_copy(update={"source": part.source})) for part in params.mixture]
+    sources = [SOURCES.build(part.source) for part in params.mixture]
+    for source in sources:
+        refuse_streamed(source)
+    corpora = [_sides(source, alone) for source in sources]
     weights = [part.weight for part in params.mixture]
     train = MixedDocuments([corpus.train for corpus in corpora], weights)
     if params.validation_source is not None:
         validation = SOURCES.build(params.validation_source)
         limit = params.validation_documents
         return Corpus(train, validation if limit is None else LimitedDocuments(validation, limit))
-    held_out = [c.validation for c in corpora if c.validation is not None]
-    return Corpus(train, MixedDocuments(held_out, [1.0] * len(held_out)) if held_out else None)
+    held_out = {number: c.validation for number, c in enumerate(corpora, start=1) if c.validation is not None}
+    if not held_out:
+        return Corpus(train, None)
+    return Corpus(train, MixedDocuments([*held_out.values()], [1.0] * len(held_out), [*held_out]))
 
 
 def tokenize(documents: Documents, tokenizer: Tokenizer, cache_dir: Path | None = None, workers: int = 1) -> TokenStore:

@@ -25,22 +25,35 @@ PERIOD = 10_000
 """Rows of the table: shares of rows are multiples of 1/PERIOD."""
 
 
+def refuse_streamed(documents: Documents) -> None:
+    """Refuse a corpus whose size is not known.
+
+    Raises:
+        DataError: It is streamed.
+    """
+    if documents.streaming:
+        raise DataError(
+            f"{documents.describe()} is streamed, and a mixture needs the size of every source; "
+            "set streaming = false, or make shards of it with flowlm-make-data"
+        )
+
+
 class MixedDocuments(Documents):
     """The documents of several corpora, one corpus after another, and the weights they are trained with.
 
     Args:
         parts: The corpora; none of them streamed.
         weights: Positive, one for each; only their ratios count.
+        numbers: What each is called, for scores of its own; 1, 2, ... unless given.
     """
 
-    def __init__(self, parts: Sequence[Documents], weights: Sequence[float]) -> None:
+    def __init__(
+        self, parts: Sequence[Documents], weights: Sequence[float], numbers: Sequence[int] | None = None
+    ) -> None:
         for part in parts:
-            if part.streaming:
-                raise DataError(
-                    f"{part.describe()} is streamed, and a mixture needs the size of every source; "
-                    "set streaming = false, or make shards of it with flowlm-make-data"
-                )
+            refuse_streamed(part)
         self.parts, self.weights = tuple(parts), tuple(weights)
+        self.numbers = tuple(range(1, len(parts) + 1) if numbers is None else numbers)
         self.cacheable = all(part.cacheable for part in parts)
 
     def read(self) -> Iterator[bytes]:

@@ -4,7 +4,7 @@ from diffusionlm.evaluation.baselines import BaselineReport, ByteCounts, count_b
 from diffusionlm.evaluation.ce_curve import CECurve, ce_curve
 from diffusionlm.evaluation.diversity import Diversity, diversity
 from diffusionlm.evaluation.judge import ByteJudge, judged_bits_per_byte
-from diffusionlm.evaluation.likelihood import likelihood, score_windows
+from diffusionlm.evaluation.likelihood import likelihood, report_of, score_windows
 from diffusionlm.evaluation.objective_loss import objective_loss
 from diffusionlm.evaluation.report import baseline_rows, reading, to_json, to_table, with_error
 from diffusionlm.evaluation.summary import Estimator, LikelihoodReport, WindowScores, summarise
@@ -27,6 +27,7 @@ __all__ = [
     "likelihood",
     "objective_loss",
     "reading",
+    "report_of",
     "score_baselines",
     "score_windows",
     "summarise",

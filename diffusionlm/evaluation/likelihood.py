@@ -5,7 +5,7 @@
 The noise level is uniform in κ, not in t, so the value does not depend on the schedule (docs/MATH.md §1). For an
 absorbing process w = 1/(1 − κ) with every token masked alone, or L/n with exactly n ~ U{1 … L} of a document's L tokens
 masked, which has the same expectation and less variance: LLaDA's scorer, https://arxiv.org/abs/2502.09992, after
-https://arxiv.org/abs/2406.03736.
+https://arxiv.org/abs/2406.03736. Other discrete noise has its number fixed first as well (``process/selection.py``).
 
 Draw j of D scores a window (document d, piece w) at k = (u + d·φ + w·ψ + j/D) mod 1: one random u, two irrational
 steps. Every k is uniform, so the estimate is unbiased; over the draws of a window the levels are stratified, and over
@@ -90,8 +90,19 @@ def likelihood(
         device=device,
         on_rows=on_rows,
     )
+    return report_of(scores, process, estimator, bound)
+
+
+def report_of(
+    scores: WindowScores, process: Process, estimator: Estimator = "exact_count", bound: BoundName = "nelbo"
+) -> LikelihoodReport:
+    """Return the report of what ``score_windows`` found, or of a part of it.
+
+    Raises:
+        DataError: The scored tokens stand for no bytes at all.
+    """
     tightness = process.bound if bound == "nelbo" else GKL.tightness(type(process))
-    used: Estimator = estimator if _counts(process) else "bernoulli"
+    used: Estimator = estimator if process.counts else "bernoulli"
     return summarise(scores, used, tightness if process.random else "exact", bound)
 
 
@@ -117,7 +128,7 @@ def score_windows(
         byte_lengths: (K,) int64, UTF-8 bytes of each token (``Tokenizer.byte_lengths()``).
         draws: D, noise levels per window, at least 1; 1 is made of it where nothing is random (autoregression).
         seed: Seed of the noise; a stream of its own, apart from training's with the same seed.
-        estimator: ``exact_count`` (lower variance) or ``bernoulli``; the mask process alone has the choice.
+        estimator: ``exact_count`` (lower variance) or ``bernoulli``; discrete processes have the choice.
         bound: The negative ELBO, for which the network's head is converted to the leave-one-out predictive; or the
             generalised KL, a loose bound for noise that can look like text, at the posterior.
         device: Where the batches go.
@@ -128,7 +139,9 @@ def score_windows(
         DataError: There is nothing to score.
     """
     assert draws >= 1, f"{draws} draws; at least one is needed"
-    scorer = _scoring_process(process, estimator)
+    if process.bound == "none":
+        name = type(process.params).model_fields["name"].default
+        raise PairingError(f"process {name!r} has no likelihood bound; report generation metrics instead")
     draws = draws if process.random else 1  # the others would repeat the first
     if bound == "gkl":
         GKL.check(type(process))
@@ -139,7 +152,7 @@ def score_windows(
     try:
         with torch.no_grad():
             for batch in batches:
-                parts.append(_score_batch(model, scorer, batch.to(device), lengths, draws, seed, bound))
+                parts.append(_score_batch(model, process, batch.to(device), lengths, draws, seed, estimator, bound))
                 rows += draws * len(batch)
                 if on_rows is not None:
                     on_rows(draws * len(batch))
@@ -149,21 +162,6 @@ def score_windows(
         raise DataError("there is nothing to score: the text has no tokens; give one with at least one document")
     document, window, tokens, sizes = (np.concatenate([part[i] for part in parts]) for i in range(4))
     return WindowScores(document, window, tokens, sizes, np.concatenate([part[4] for part in parts], axis=1), rows)
-
-
-def _scoring_process(process: Process, estimator: Estimator) -> Process:
-    """Return the process with the evaluator's way to choose positions in place of the training run's."""
-    if process.bound == "none":
-        name = type(process.params).model_fields["name"].default
-        raise PairingError(f"process {name!r} has no likelihood bound; report generation metrics instead")
-    if not _counts(process):
-        return process
-    return type(process)(process.params.model_copy(update={"corruption": estimator}), process.vocabulary)
-
-
-def _counts(process: Process) -> bool:
-    """Return whether a process can noise an exact number of tokens."""
-    return "corruption" in type(process.params).model_fields
 
 
 def _scored(process: Process, corrupted: Corrupted, head: Head, bound: BoundName) -> Scored:
@@ -191,6 +189,7 @@ def _score_batch(
     byte_lengths: torch.Tensor,
     draws: int,
     seed: int,
+    estimator: Estimator,
     bound: BoundName,
 ) -> tuple[np.ndarray, ...]:
     """Return document, window, tokens, bytes (S,) and nats (D, S) of the windows of a batch."""
@@ -212,9 +211,9 @@ def _score_batch(
     nats, blocks = [], process.blocks(batch.positions)
     shared = time_groups(batch.segments, blocks)
     for draw in range(draws):
-        t = process.time_of_level(noise_levels(batch, blocks, draw, draws, seed).clamp(max=LARGEST_LEVEL))
+        level = noise_levels(batch, blocks, draw, draws, seed).clamp(max=LARGEST_LEVEL)
         noise = Draws(key(seed, "evaluation"), draw, batch.document, batch.window, batch.positions)
-        corrupted = process.corrupt(batch.x_1, t, editable, shared, noise, measure="level")
+        corrupted = process.corrupt_level(batch.x_1, level, editable, shared, noise, estimator)
         view = process.view(corrupted, batch.x_1, batch.segments, batch.positions)
         one = make_pass(Term(view, _scored(process, corrupted, model.kind, bound)), corrupted, batch.x_1)
         _, values = run_pass(model, one)

@@ -35,6 +35,18 @@ class WindowScores:
     nats: np.ndarray
     rows: int
 
+    def of_documents(self, begin: int, end: int) -> WindowScores:
+        """Return the scores of documents ``begin`` to ``end``; ``rows`` stays that of the whole."""
+        chosen = (self.document >= begin) & (self.document < end)
+        return WindowScores(
+            self.document[chosen],
+            self.window[chosen],
+            self.tokens[chosen],
+            self.bytes[chosen],
+            self.nats[:, chosen],
+            self.rows,
+        )
+
 
 @dataclass(frozen=True)
 class LikelihoodReport:

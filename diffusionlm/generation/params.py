@@ -15,7 +15,7 @@ from diffusionlm.sampling.guidance import check_guidance
 class SamplingParams(Filters):
     """What continuation and infilling share."""
 
-    steps: int = Field(default=64, ge=1)
+    steps: int = Field(default=64, ge=1, le=1_000_000)
     """Steps of a canvas: the most network evaluations it takes. With mask noise more steps than tokens cost nothing;
     first_hitting takes one evaluation per token whatever it is."""
     sampler: SAMPLERS.union() | None = None  # pyright: ignore[reportInvalidTypeForm]
@@ -24,7 +24,7 @@ class SamplingParams(Filters):
     """Tokens per semi-autoregressive block, finished left to right; unset = all at once, or the process's own."""
     cache: bool = True
     """Keep keys and values of finished text where the process allows it (ar, block): the same samples, sooner."""
-    guidance: float = Field(default=0.0, ge=0.0)
+    guidance: float = Field(default=0.0, ge=0.0, le=1000.0)
     """w of classifier-free guidance, away from what is written without the given tokens; 0 = none. Doubles the cost."""
     self_correction: SelfCorrectionParams | None = None
     """Rounds in which the finished text is corrected; unset = none."""

@@ -108,7 +108,13 @@ class LossSum:
 
 
 def prepare(
-    objective: Objective, batch: CleanBatch, seed: int, step: int, rows_of_step: torch.Tensor, global_rows: int
+    objective: Objective,
+    batch: CleanBatch,
+    seed: int,
+    step: int,
+    rows_of_step: torch.Tensor,
+    global_rows: int,
+    time: float | None = None,
 ) -> Prepared:
     """Corrupt a micro-batch.
 
@@ -119,13 +125,17 @@ def prepare(
         step: Optimizer step.
         rows_of_step: (B,) int64, the index of each row within the step's global batch.
         global_rows: Rows of the whole step.
+        time: The time of every position, to look at one noise level; None draws times by the objective's law.
     """
     draws = Draws(seed=seed, step=step, document=batch.document, window=batch.window, position=batch.positions)
     segments = objective.crop(batch.segments, draws)
     segments, frozen, draws = apply_masking(objective.params.masking, segments, batch.frozen, draws)
     groups = time_groups(segments, objective.process.blocks(batch.positions))
-    t = draw_times(objective.times, seed, step, rows_of_step, global_rows, groups)
-    importance = time_weight(objective.times, t) if objective.times.density else None
+    if time is None:
+        t = draw_times(objective.times, seed, step, rows_of_step, global_rows, groups)
+    else:
+        t = torch.full(groups.shape, time, dtype=torch.float64, device=groups.device)
+    importance = time_weight(objective.times, t) if objective.times.density and time is None else None
     corrupted = objective.process.corrupt(batch.x_1, objective.clock(t), (segments > 0) & ~frozen, groups, draws)
     corrupted = replace(corrupted, importance=importance, segments=segments)
     terms = objective.terms(corrupted, batch.x_1, segments, batch.positions)

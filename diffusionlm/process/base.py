@@ -23,7 +23,8 @@ from diffusionlm.rng import Draws
 Bound = Literal["tight", "loose", "none"]
 BoundForm = Literal["ce", "dense"]
 State = Literal["ids", "simplex"]
-Measure = Literal["t", "level"]
+Measure = Literal["t", "level", "kappa"]
+Choice = Literal["exact_count", "bernoulli"]
 
 
 class Embeddable(Protocol):
@@ -109,6 +110,7 @@ class Process(ABC):
         state: Whether a noisy state is token ids or a point of the simplex.
         random: Whether a corrupted state depends on its time and on random numbers. Where it does not, one evaluation
             gives the bound exactly.
+        counts: Whether an evaluator may fix the number of noised tokens first (``corrupt_level``).
         has_evidence: Whether q_t(z | x) is known, so that a posterior and a leave-one-out head convert into each other.
         network_head: What a network predicts where its objective does not say; None = what minimises the objective.
         objective, sampler: Registry names of what a configuration uses where it names none.
@@ -122,6 +124,7 @@ class Process(ABC):
     bound_form: ClassVar[BoundForm] = "dense"
     state: ClassVar[State]
     random: ClassVar[bool] = True
+    counts: ClassVar[bool] = False
     has_evidence: ClassVar[bool] = True
     network_head: ClassVar[Head | None] = None
     objective: ClassVar[str]
@@ -156,9 +159,31 @@ class Process(ABC):
             editable: (B, T) bool; other positions stay clean.
             groups: (B, T) int64, which positions share a time (``time_groups``), 0 = padding.
             draws: Random numbers keyed by document, window and position.
-            measure: What the times are uniform in: t itself, or the level of ``time_of_level``. It sets the scale of
+            measure: What the times are uniform in: t itself, the level of ``time_of_level``, or κ. It sets the scale of
                 ``weight``.
         """
+
+    def corrupt_level(
+        self,
+        x_1: torch.Tensor,
+        level: torch.Tensor,
+        editable: torch.Tensor,
+        groups: torch.Tensor,
+        draws: Draws,
+        choice: Choice,
+    ) -> Corrupted:
+        """Draw a noisy state for an evaluator, whose levels are uniform in (0, 1).
+
+        Weight times importance makes the loss an unbiased estimate of the bound, for either choice.
+
+        Args:
+            x_1, editable, groups, draws: See ``corrupt``.
+            level: (B, T) float64 in [0, 1), constant over each group.
+            choice: ``bernoulli``: each token is noised alone, at the time of the level. ``exact_count``: the level
+                says how many of a group's tokens are noised, and the time follows; of a process that ``counts``.
+        """
+        del choice
+        return self.corrupt(x_1, self.time_of_level(level), editable, groups, draws, measure="level")
 
     @abstractmethod
     def source(self, x: torch.Tensor, editable: torch.Tensor, draws: Draws) -> torch.Tensor:

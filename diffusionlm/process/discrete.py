@@ -8,19 +8,24 @@ not which differ. docs/MATH.md §1.
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import ClassVar
 
 from diffusionlm.lazy import torch
-from diffusionlm.process.base import Corrupted, Measure, Process, State, Tokens
+from diffusionlm.process.base import Choice, Corrupted, Measure, Process, State, Tokens
 from diffusionlm.process.noise import Noise
-from diffusionlm.process.selection import bernoulli
+from diffusionlm.process.selection import bernoulli, count_importance, document_counts, exact_count_and_share
 from diffusionlm.rng import Draws
+
+SMALLEST_SHARE = 1e-9
+"""Of noise at an evaluator's levels: weights that divide by less would be all rounding."""
 
 
 class DiscreteProcess(Process):
     """A process over token ids with q_t(z | x) = κ_t·1[z = x] + ν_t(z)."""
 
     state: ClassVar[State] = "ids"
+    counts: ClassVar[bool] = True
     objective: ClassVar[str] = "nelbo"
     sampler: ClassVar[str] = "plug_in"
 
@@ -48,8 +53,40 @@ class DiscreteProcess(Process):
         measure: Measure = "t",
     ) -> Corrupted:
         noise = self.noise(t)
-        probability = 1.0 - noise.kappa
-        noised = bernoulli(probability, editable, draws)
+        noised = bernoulli(1.0 - noise.kappa, editable, draws)
+        return self._noised(x_1, t, editable, noised, noise, draws, measure)
+
+    def corrupt_level(
+        self,
+        x_1: torch.Tensor,
+        level: torch.Tensor,
+        editable: torch.Tensor,
+        groups: torch.Tensor,
+        draws: Draws,
+        choice: Choice,
+    ) -> Corrupted:
+        if choice == "bernoulli":
+            return super().corrupt_level(x_1, level, editable, groups, draws, choice)
+        noised, n, share = exact_count_and_share(1.0 - level, editable, groups, draws)
+        t = self.schedule.inverse(1.0 - share.clamp_min(SMALLEST_SHARE))
+        noise = self.noise(t)
+        made = self._noised(x_1, t, editable, noised, noise, draws, "kappa")
+        # The share that the noise really has: t cannot say a small one to full precision, and the weight divides by it.
+        return replace(
+            made, importance=count_importance(noise.mask + noise.uniform, n, document_counts(editable, groups))
+        )
+
+    def _noised(
+        self,
+        x_1: torch.Tensor,
+        t: torch.Tensor,
+        editable: torch.Tensor,
+        noised: torch.Tensor,
+        noise: Noise,
+        draws: Draws,
+        measure: Measure,
+    ) -> Corrupted:
+        """Return the state in which the ``noised`` positions hold draws from the noise."""
         x_t = torch.where(noised, self.draw_noise(noise, draws), x_1)
         weight = self.bound_weight(x_t, x_1, t, measure)
         return Corrupted(
@@ -58,7 +95,7 @@ class DiscreteProcess(Process):
             noised=noised,
             editable=editable,
             weight=torch.where(editable, weight, 0.0),
-            noise_probability=probability,
+            noise_probability=1.0 - noise.kappa,
             noise=noise,
         )
 
@@ -66,8 +103,11 @@ class DiscreteProcess(Process):
         """Return ρ_t(z)/q_t(z | x), the weight of the tight bound at every position, float64."""
         noise = self.noise(t)
         weight = noise.rate(z, self.vocabulary) / noise.marginal(z, x_1, self.vocabulary)
+        if measure == "t":
+            return weight
+        rate = self.level_rate(t) if measure == "level" else self.schedule.dkappa(t)
         # A level may stand still at t = 0, and the weight with it.
-        return weight if measure == "t" else weight / self.level_rate(t).clamp_min(torch.finfo(torch.float64).tiny)
+        return weight / rate.clamp_min(torch.finfo(torch.float64).tiny)
 
     def chosen_evidence(self) -> float:
         """Return ln(q(z | z, chosen)/q(z | x ≠ z, chosen)), what a data token says for itself if it was ``noised``.

@@ -53,6 +53,7 @@ class KeepProcess(MixturePath):
 
     Params = KeepParams
     bound = "none"
+    counts = False
     objective = "ce_all"
 
     @property

@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import Field
 
 from diffusionlm.lazy import torch
-from diffusionlm.process.base import Corrupted, Measure
+from diffusionlm.process.base import Choice, Corrupted, Measure
 from diffusionlm.process.mixture_path import MixturePath, MixturePathParams
 from diffusionlm.process.selection import bernoulli, document_counts, exact_count
 from diffusionlm.rng import Draws
@@ -56,17 +56,45 @@ class MaskProcess(MixturePath):
         measure: Measure = "t",
     ) -> Corrupted:
         if self.params.corruption == "exact_count":
-            u = 1.0 - (t if measure == "t" else self.schedule.kappa(t))
-            # t ≥ 0 makes u ≤ 1; u = 1 itself would count one too many.
-            masked, n = exact_count(u.clamp(max=1.0 - 1e-12), editable, groups, draws)
-            length = document_counts(editable, groups).clamp_min(1)
-            probability = n.double() / length
-            t = torch.where(n > 0, self.schedule.inverse(1.0 - probability), t)
-            weight = 1.0 / probability.clamp_min(1e-12)
-        else:
-            probability = self.schedule.remaining(t)
-            masked = bernoulli(probability, editable, draws)
-            weight = self.schedule.jump_rate(t) if measure == "t" else 1.0 / probability
+            return self._exactly(x_1, 1.0 - (t if measure == "t" else self.schedule.kappa(t)), editable, groups, draws)
+        probability = self.schedule.remaining(t)
+        weight = self.schedule.jump_rate(t) if measure == "t" else 1.0 / probability
+        return self._masked(x_1, t, editable, bernoulli(probability, editable, draws), probability, weight)
+
+    def corrupt_level(
+        self,
+        x_1: torch.Tensor,
+        level: torch.Tensor,
+        editable: torch.Tensor,
+        groups: torch.Tensor,
+        draws: Draws,
+        choice: Choice,
+    ) -> Corrupted:
+        if choice == "exact_count":
+            return self._exactly(x_1, 1.0 - level, editable, groups, draws)
+        t = self.time_of_level(level)
+        probability = self.schedule.remaining(t)
+        return self._masked(x_1, t, editable, bernoulli(probability, editable, draws), probability, 1.0 / probability)
+
+    def _exactly(
+        self, x_1: torch.Tensor, u: torch.Tensor, editable: torch.Tensor, groups: torch.Tensor, draws: Draws
+    ) -> Corrupted:
+        """Mask 1 + ⌊L·u⌋ of each group's L editable tokens, at the time at which that many are expected."""
+        # t ≥ 0 makes u ≤ 1; u = 1 itself would count one too many.
+        masked, n = exact_count(u.clamp(max=1.0 - 1e-12), editable, groups, draws)
+        probability = n.double() / document_counts(editable, groups).clamp_min(1)
+        t = torch.where(n > 0, self.schedule.inverse(1.0 - probability), 1.0 - u)
+        return self._masked(x_1, t, editable, masked, probability, 1.0 / probability.clamp_min(1e-12))
+
+    def _masked(
+        self,
+        x_1: torch.Tensor,
+        t: torch.Tensor,
+        editable: torch.Tensor,
+        masked: torch.Tensor,
+        probability: torch.Tensor,
+        weight: torch.Tensor,
+    ) -> Corrupted:
         return Corrupted(
             x_t=torch.where(masked, self.vocabulary.mask_id, x_1),
             t=t,

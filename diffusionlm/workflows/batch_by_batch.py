@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from io import FileIO
 from pathlib import Path
+from stat import S_ISREG
 from typing import Protocol, TypeVar
 
 from diffusionlm.errors import DataError
@@ -79,15 +82,47 @@ def _batches(texts: Sequence[str], samples: int, size: int) -> Iterator[tuple[in
 
 @contextmanager
 def _traces(file: str | None) -> Iterator[Callable[[Iterator[str]], None]]:
-    """Open the file of the traces, before anything is sampled, and write lines to it."""
+    """Open the file of the traces before anything is sampled, and write lines to it.
+
+    What it held is lost only when there is something to put in its place; a new file with nothing in it does not stay.
+    """
     if file is None:
         yield lambda lines: None
         return
+    if file in ("", "-"):
+        raise DataError(f"a trace goes to a file, got {file!r}; give a name such as trace.jsonl")
+    path = Path(file).expanduser()
+    new, written = not path.exists(), False
+
+    def write(lines: Iterator[str]) -> None:
+        nonlocal written
+        data = "".join(f"{line}\n" for line in lines).encode()
+        try:
+            if not written:
+                _emptied(out)
+            written = True
+            while data:  # an unbuffered file may take a part
+                data = data[out.write(data) :]
+        except OSError as error:
+            raise _not_written(file, error, "free some space, or give a file elsewhere") from None
+
     try:
-        out = Path(file).expanduser().open("w", encoding="utf-8")
+        out = path.open("ab", buffering=0)
     except OSError as error:
-        raise DataError(
-            f"cannot write the trace to {file}: {error.strerror}; give a file in a folder that exists"
-        ) from None
-    with out:
-        yield lambda lines: out.writelines(f"{line}\n" for line in lines)
+        raise _not_written(file, error, "give a file in a folder that exists") from None
+    try:
+        with out:
+            yield write
+    finally:
+        if new and not written:
+            path.unlink(missing_ok=True)
+
+
+def _emptied(out: FileIO) -> None:
+    """Forget what a file held; a pipe or a device holds nothing."""
+    if S_ISREG(os.fstat(out.fileno()).st_mode):
+        out.truncate(0)
+
+
+def _not_written(file: str, error: OSError, advice: str) -> DataError:
+    return DataError(f"cannot write the trace to {file}: {error.strerror}; {advice}")

@@ -7,35 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from diffusionlm.workflows.compare_results import CompareReport, Mean
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#444444")
-"""Okabe and Ito's palette, told apart by colour-blind readers too, without its yellow; markers differ as well."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-INSTALL = "no plots: matplotlib is not installed; pip install 'flowlm[plots]' (in a checkout: uv sync --extra plots)"
-STYLE: dict[Any, Any] = {
-    "figure.figsize": (7.2, 4.6),
-    "figure.dpi": 160,
-    "font.size": 10.5,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#888888",
-    "axes.labelcolor": "#333333",
-    "xtick.color": "#555555",
-    "ytick.color": "#555555",
-    "axes.grid": True,
-    "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "lines.linewidth": 2.0,
-    "axes.xmargin": 0.08,
-    "axes.ymargin": 0.12,
-    "savefig.bbox": "tight",
-}
+from diffusionlm.workflows.plot_style import COLOURS, INSTALL, MARKERS, STYLE, short_number
 
 
 def draw(report: CompareReport) -> tuple[str, ...]:
@@ -43,7 +15,7 @@ def draw(report: CompareReport) -> tuple[str, ...]:
     try:
         import matplotlib
     except ImportError:
-        return (INSTALL,)
+        return (f"no plots: {INSTALL}",)
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -93,7 +65,7 @@ def _curves(axes: Any, report: CompareReport) -> bool:
     axes.set_title("Held-out bits per byte over training tokens")
     axes.set_xlabel("training tokens")
     axes.set_ylabel("bits per byte (upper bound)")
-    axes.xaxis.set_major_formatter(_thousands)
+    axes.xaxis.set_major_formatter(lambda value, _: short_number(value))
     if drawn:
         _legend(axes)
     seeds = max((len(report.of(method)) for method in report.methods), default=0)
@@ -178,11 +150,3 @@ def _real_line(axes: Any, reference: Any) -> None:
 def _footnote(axes: Any, text: str) -> None:
     axes.annotate(text, (0, 0), xytext=(0, -44), xycoords="axes fraction", textcoords="offset points",
                   fontsize=8.5, color="#777777")  # fmt: skip
-
-
-def _thousands(value: float, _place: int) -> str:
-    """Return 250 k, 1.5 M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:g} {unit}"
-    return f"{value:g}"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 
 from diffusionlm.data.batch import Batch
 from diffusionlm.data.cache import cache_folder
 from diffusionlm.data.corpus import Corpus, open_corpus, tokenize, training_loader
+from diffusionlm.data.mixture import MixedDocuments
 from diffusionlm.data.params import DataParams
 from diffusionlm.data.rows import RowLoader
-from diffusionlm.data.store import TokenStore
+from diffusionlm.data.store import TokenStore, join_stores
 from diffusionlm.data.streamed import StreamLoader
 from diffusionlm.errors import DataError
 from diffusionlm.evaluation import ByteCounts, count_bytes, count_tokens
@@ -37,6 +38,7 @@ class TextData:
         tokenizer: The tokenizer.
         loader: Training rows.
         held_out: The held-out documents' tokens, or None.
+        held_out_parts: Of a mixture, which held-out documents (from, to) are of which source, by its number from 1.
         params: How rows are made.
         context_length: T.
     """
@@ -45,6 +47,7 @@ class TextData:
     tokenizer: Tokenizer
     loader: RowLoader | StreamLoader
     held_out: TokenStore | None
+    held_out_parts: dict[int, tuple[int, int]]
     params: DataParams
     context_length: int
 
@@ -108,10 +111,15 @@ def open_text(
     check(tokenizer)
     say(f"tokenizing {corpus.train.describe()}")
     loader = training_loader(corpus.train, tokenizer, data, context_length, seed)
-    held_out = None
-    if corpus.validation is not None:
+    held_out, parts = None, {}
+    if isinstance(corpus.validation, MixedDocuments):
+        stores = [tokenize(part, tokenizer, cache_folder(data.cache), data.workers) for part in corpus.validation.parts]
+        held_out = join_stores(stores)
+        bounds = np.cumsum([0, *(store.n_documents for store in stores)]).tolist()
+        parts = dict(zip(corpus.validation.numbers, pairwise(bounds)))
+    elif corpus.validation is not None:
         held_out = tokenize(corpus.validation, tokenizer, cache_folder(data.cache), data.workers)
-    return TextData(corpus, tokenizer, loader, held_out, data, context_length)
+    return TextData(corpus, tokenizer, loader, held_out, parts, data, context_length)
 
 
 def fit_baselines(text: TextData) -> ByteCounts:

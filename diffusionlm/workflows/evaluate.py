@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
+from diffusionlm.checkpoint import Checkpoint
 from diffusionlm.data.cache import UnwritableCache, cache_folder
 from diffusionlm.data.corpus import open_corpus, tokenize
 from diffusionlm.data.documents import Documents
@@ -90,13 +91,13 @@ def evaluate(params: EvalParams) -> EvalReport:
 def _tokens(documents: Documents, opened: Opened) -> TokenStore:
     """Return the documents as tokens; where the run's cache cannot be written (another machine, say), without one."""
     try:
-        return tokenize(documents, opened.tokenizer, cache_folder(_data_params(opened).cache))
+        return tokenize(documents, opened.tokenizer, cache_folder(saved_data(opened.checkpoint).cache))
     except UnwritableCache:
         return tokenize(documents, opened.tokenizer, None)
 
 
 def _score(opened: Opened, store: TokenStore, params: EvalParams) -> LikelihoodReport:
-    data = _data_params(opened)
+    data = saved_data(opened.checkpoint)
     loader = RowLoader(store, opened.checkpoint.model.context_length, data.packing)
     batches = math.ceil(loader.rows_in_order / params.batch_size)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
@@ -119,7 +120,7 @@ def _score(opened: Opened, store: TokenStore, params: EvalParams) -> LikelihoodR
 def _documents(opened: Opened, params: EvalParams) -> Documents:
     if params.source is not None:
         return SOURCES.build(params.source)
-    corpus = open_corpus(_data_params(opened))
+    corpus = open_corpus(saved_data(opened.checkpoint))
     if corpus.validation is None:
         raise DataError(
             f"{opened.checkpoint.path} was trained with nothing held out; give a text to score (--file FILE)"
@@ -127,11 +128,16 @@ def _documents(opened: Opened, params: EvalParams) -> Documents:
     return corpus.validation
 
 
-def _data_params(opened: Opened) -> DataParams:
-    table: Any = opened.checkpoint.data
+def saved_data(checkpoint: Checkpoint) -> DataParams:
+    """Return the data parameters of the run that wrote a checkpoint.
+
+    Raises:
+        CheckpointError: They are missing, or of another version.
+    """
+    table: Any = checkpoint.data
     try:
         return TypeAdapter(DataParams).validate_python(table["params"])
     except (KeyError, ValidationError) as error:
         raise CheckpointError(
-            f"{opened.checkpoint.path}: its data parameters cannot be read; give a text to score (--file FILE)"
+            f"{checkpoint.path}: its data parameters cannot be read; give a text of its own (for eval: --file FILE)"
         ) from error

@@ -15,9 +15,11 @@ from diffusionlm.evaluation import (
     ByteCounts,
     CECurve,
     LikelihoodReport,
+    WindowScores,
     ce_curve,
-    likelihood,
+    report_of,
     score_baselines,
+    score_windows,
 )
 from diffusionlm.training.params import ValidationParams
 from diffusionlm.workflows.assemble import Parts
@@ -43,16 +45,23 @@ class HeldOut:
         self.rows = text.held_out_rows(params.rows)
         self.byte_lengths = text.tokenizer.byte_lengths()
 
-    def score(self, parts: Parts) -> LikelihoodReport:
-        """Score the rows of every validation: the same ones, with the same noise."""
-        return self._score(parts, self.rows)
+    def score(self, parts: Parts) -> tuple[LikelihoodReport, dict[int, LikelihoodReport]]:
+        """Score the rows of every validation: the same ones, with the same noise.
+
+        Returns:
+            The report of all of them, and of a mixture that of each source that they hold text of, by its number.
+        """
+        scores = self._score(parts, self.rows)
+        of_sources = {number: scores.of_documents(*part) for number, part in self.text.held_out_parts.items()}
+        reports = {n: report_of(some, parts.process) for n, some in of_sources.items() if some.bytes.sum() > 0}
+        return report_of(scores, parts.process), reports
 
     def final(self, parts: Parts, byte_counts: ByteCounts) -> tuple[LikelihoodReport, BaselineReport]:
         """Score more of the text, and the baselines on the same documents."""
         assert self.text.held_out is not None, "there is held-out text"
         store = spread_documents(self.text.held_out, self.params.final_tokens)
         loader = RowLoader(store, self.text.context_length, self.text.params.packing)
-        report = self._score(parts, batches_in_order(loader))
+        report = report_of(self._score(parts, batches_in_order(loader)), parts.process)
         return report, score_baselines(byte_counts, score_text(store, self.text.tokenizer))
 
     def curve(self, parts: Parts) -> CECurve:
@@ -64,13 +73,13 @@ class HeldOut:
         finally:
             parts.model.compute_dtype = precision
 
-    def _score(self, parts: Parts, batches: Iterable[Batch]) -> LikelihoodReport:
+    def _score(self, parts: Parts, batches: Iterable[Batch]) -> WindowScores:
         """Bound the likelihood with the averaged weights, in float32, on noise that training never sees."""
         model = parts.model
         precision, model.compute_dtype = model.compute_dtype, torch.float32
         try:
             with averaged(parts):
-                return likelihood(
+                return score_windows(
                     model,
                     parts.process,
                     batches,

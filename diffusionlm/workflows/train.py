@@ -254,10 +254,12 @@ class _Run:
         assert self.held_out is not None, "validation has an interval only where there is held-out text"
         if self.parts.process.bound == "none":
             return self._validate_ce(step)
-        report = self.held_out.score(self.parts)
+        report, of_sources = self.held_out.score(self.parts)
         metrics = {METRIC: report.bits_per_byte, "validation/nats_per_token": report.nats_per_token}
         if report.bits_per_byte_error is not None:
             metrics["validation/error"] = report.bits_per_byte_error
+        for number, part in of_sources.items():
+            metrics[f"validation/source_{number}/bits_per_byte"] = part.bits_per_byte
         self.log.log(metrics, step)
         return self._is_best(METRIC, report.bits_per_byte, step)
 

@@ -87,7 +87,7 @@ class EvalParams(CheckpointParams):
     batch_size: int = Field(default=32, gt=0)
     """Rows per forward pass; the value does not depend on it."""
     estimator: Literal["exact_count", "bernoulli"] = "exact_count"
-    """Mask exactly n of a document's tokens (n uniform, less variance), or each token alone (same mean)."""
+    """Noise exactly n of a document's tokens (n uniform, less variance), or each token alone (same mean)."""
     bound: Literal["nelbo", "gkl"] = "nelbo"
     """The negative ELBO, tight; or discrete flow matching's generalised KL, loose where noise can look like text."""
     seed: int = Field(default=0, ge=0)

@@ -32,6 +32,16 @@ def test_it_loads_as_a_debug_run(name):
 
 
 @pytest.mark.parametrize("name", recipe_names())
+def test_its_samples_fit_into_its_context(name):
+    """Whatever the tokenizer makes of a prompt: at most a token a byte, and one in front where the model is shifted."""
+    if command_of(name) != "train":
+        return
+    params = load(commands()["train"], name)
+    longest = max((len(prompt.encode()) for prompt in params.samples.prompts), default=0)
+    assert 1 + longest + (params.generation.length or 1) <= params.model.context_length
+
+
+@pytest.mark.parametrize("name", recipe_names())
 def test_it_opens_with_command_and_schema(name):
     text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
     assert text.splitlines()[0] == f"#:schema ../schemas/{command_of(name)}.json"

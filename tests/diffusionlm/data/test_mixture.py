@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from diffusionlm.data.batch import Batch, concatenate
 from diffusionlm.data.corpus import open_corpus, tokenize, training_loader
-from diffusionlm.data.mixture import PERIOD, MixtureLoader, interleave, row_quotas
+from diffusionlm.data.mixture import PERIOD, MixedDocuments, MixtureLoader, interleave, row_quotas
 from diffusionlm.data.params import DataParams
 from diffusionlm.data.rows import RowLoader
+from diffusionlm.data.sources import TextSource
 from diffusionlm.data.store import join_stores
 from diffusionlm.data.stream import stream
 from diffusionlm.errors import DataError
@@ -132,3 +133,17 @@ def test_weights_that_are_none(tmp_path: Path, weight: float) -> None:
 def test_a_mixture_and_a_source(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="a mixture takes the place of source"):
         config(tmp_path, 1.0, source={"name": "text", "path": "x"})
+
+
+def test_a_streamed_source_is_refused_before_its_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told to give validation_documents, a user would only meet the next refusal."""
+    monkeypatch.setattr(TextSource, "streaming", True)
+    with pytest.raises(DataError, match=r"0\.txt' is streamed, and a mixture needs the size of every source"):
+        open_corpus(config(tmp_path, 1.0, 1.0, validation_fraction=0.2))
+
+
+def test_held_out_parts_keep_the_numbers_of_their_sources(tmp_path: Path) -> None:
+    params = config(tmp_path, 1.0, 1.0, validation_fraction=0.2)
+    parts = open_corpus(params).validation
+    assert isinstance(parts, MixedDocuments)
+    assert parts.numbers == (1, 2)

@@ -305,7 +305,7 @@ class TestWhichBound:
         for bound, tightness in (("nelbo", "tight"), ("gkl", "loose")):
             model = transformer()
             report = likelihood(model, process, [rows(2, 8)], LENGTHS, draws=2, seed=0, bound=bound)
-            assert (report.bound, report.bound_name, report.estimator) == (tightness, bound, "bernoulli")
+            assert (report.bound, report.bound_name, report.estimator) == (tightness, bound, "exact_count")
 
     def test_noise_that_changes_its_kind_has_no_generalised_kl(self):
         process = PROCESSES.build(PROCESSES["gidd"].Params(), Vocabulary.after(K))

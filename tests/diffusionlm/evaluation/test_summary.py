@@ -31,6 +31,14 @@ def test_values_are_totals_over_totals():
     assert (report.network_evaluations, report.estimator, report.bound) == (7, "exact_count", "tight")
 
 
+def test_the_scores_of_some_documents():
+    whole = scores([0, 2, 1, 2], [[8.0, 2.0, 1.0, 3.0], [12.0, 6.0, 1.0, 5.0]], sizes=[10, 4, 5, 6])
+    part = summarise(whole.of_documents(1, 3), "exact_count", "tight")
+    assert part.bits_per_byte == pytest.approx((4 + 1 + 4) / 15 / math.log(2))
+    assert (part.documents, part.windows) == (2, 3)
+    assert whole.of_documents(3, 9).bytes.sum() == 0
+
+
 @pytest.mark.parametrize(
     ("documents", "windows", "draws", "unit"),
     [

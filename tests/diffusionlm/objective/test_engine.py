@@ -32,6 +32,16 @@ def test_large_ones_are_with_repeats_of_the_first(number):
     assert bool((rows[number:] == 5).all())
 
 
+def test_a_given_time_is_that_of_every_position_and_noises_by_the_same_numbers():
+    batch = lay_rows([random_documents([9, 5], K), [(2, [1] * 12)]], 16)
+    objective = CE(CEParams(), MaskProcess(MaskParams(), Vocabulary.after(K)))
+    low, high = (prepare(objective, batch, 0, 3, torch.arange(2), 2, time) for time in (0.3, 0.8))
+    assert bool((low.corrupted.t == 0.3).all())
+    assert low.corrupted.t.dtype == torch.float64
+    assert low.corrupted.noised.sum() > high.corrupted.noised.sum() > 0
+    assert bool((low.corrupted.noised | ~high.corrupted.noised).all())
+
+
 def test_rounding_up_does_not_change_the_loss_or_its_gradient(monkeypatch):
     batch = lay_rows([random_documents([9, 5], K), [(2, [1] * 12)]], 16)
     objective, found = CE(CEParams(), MaskProcess(MaskParams(), Vocabulary.after(K))), []

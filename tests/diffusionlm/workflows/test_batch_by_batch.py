@@ -68,6 +68,44 @@ def test_a_trace_that_cannot_be_written_is_known_before_sampling(tmp_path):
         next(batch_by_batch(generate, OPENED, PROMPTS, GenerationParams(), watch=False, trace=file))
 
 
+@pytest.mark.parametrize("file", ["", "-"])
+def test_a_trace_without_a_file_is_refused(file):
+    with pytest.raises(DataError, match=r"a trace goes to a file, got .*; give a name such as trace\.jsonl"):
+        next(batch_by_batch(generate, OPENED, PROMPTS, GenerationParams(), watch=False, trace=file))
+
+
+def broken(*arguments: Any, **named: Any):
+    raise DataError("nothing can be sampled")
+
+
+def test_an_existing_trace_survives_a_run_that_samples_nothing(tmp_path):
+    old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
+    old.write_text("kept\n", encoding="utf-8")
+    for file in (old, new):
+        with pytest.raises(DataError, match="nothing can be sampled"):
+            next(batch_by_batch(broken, OPENED, PROMPTS, GenerationParams(), watch=False, trace=str(file)))
+    assert old.read_text(encoding="utf-8") == "kept\n"
+    assert not new.exists()
+
+
+def test_a_trace_replaces_what_the_file_held_and_is_there_as_each_batch_ends(tmp_path):
+    file = tmp_path / "trace.jsonl"
+    file.write_text("old\n" * 1000, encoding="utf-8")
+    params = GenerationParams(length=3, steps=2, batch_size=1)
+    samples = batch_by_batch(generate, OPENED, PROMPTS, params, watch=False, trace=str(file))
+    for number, _ in enumerate(PROMPTS):
+        next(samples)
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        assert [line["sample"] for line in lines if line["step"] == -1] == list(range(number + 1))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_device_names_the_trace():
+    params = GenerationParams(length=3, steps=2)
+    with pytest.raises(DataError, match=r"cannot write the trace to /dev/full: No space left on device; free some"):
+        list(batch_by_batch(generate, OPENED, PROMPTS, params, watch=False, trace="/dev/full"))
+
+
 @pytest.mark.parametrize(
     ("samples", "size", "sizes"),
     [(1, 2, [2, 1]), (2, 4, [4, 2]), (5, 2, [2, 2, 1] * 3), (4, 4, [4, 4, 4]), (3, 4, [3] * 3)],

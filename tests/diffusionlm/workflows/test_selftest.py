@@ -87,14 +87,14 @@ def test_a_wrong_rate_fails(monkeypatch):
     assert not lines("uniform", "bound")["bound", ""].ok
 
 
-def test_wrong_weights_in_corrupt_fail_the_evaluator(monkeypatch):
-    right = MaskProcess.corrupt
+def test_wrong_weights_fail_the_evaluator(monkeypatch):
+    right = MaskProcess.corrupt_level
 
     def wrong(self, *arguments, **named):
         out = right(self, *arguments, **named)
         return type(out)(**{**vars(out), "weight": 1.1 * out.weight})
 
-    monkeypatch.setattr(MaskProcess, "corrupt", wrong)
+    monkeypatch.setattr(MaskProcess, "corrupt_level", wrong)
     checks = lines("mask", "bound", "evaluator")
     assert checks["bound", ""].ok
     assert not checks["evaluator", ""].ok

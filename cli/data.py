@@ -1,0 +1,118 @@
+"""``flowlm data``: commands that look at text and token shards.
+
+flowlm data inspect --config quickstart
+flowlm data inspect --data shards --row 3
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cli import app as frame
+from cli.usage import Command, Group, whole
+
+app = typer.Typer(cls=Group, add_completion=False, pretty_exceptions_enable=False, invoke_without_command=True)
+
+
+def inspect(
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="PATH",
+            help="A text, .jsonl or .parquet file or pattern, a folder of .txt files or of shards, or python-stdlib; "
+            "--set data.source.KEY says more.",
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option("--tokenizer", metavar="PATH", help="A tokenizer folder or tokenizer.json; or byte; or bpe."),
+    ] = None,
+    checkpoint: frame.Checkpoint = None,
+    row: Annotated[int | None, typer.Option("--row", parser=whole, metavar="N", help="The first row to show.")] = None,
+    rows: Annotated[
+        int | None, typer.Option("--rows", parser=whole, metavar="N", help="Rows to show; 0 = statistics alone.")
+    ] = None,
+    side: Annotated[
+        str | None, typer.Option("--side", metavar="SIDE", help="train, or validation for held-out rows.")
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            "--time", metavar="T|drawn", help="Show the noise too, at time T (0 noise, 1 data) or as training draws."
+        ),
+    ] = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Show where tokens begin.")] = False,
+    documents: Annotated[
+        int | None, typer.Option("--documents", parser=whole, metavar="N", help="Documents to measure, the first ones.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option("--top", parser=whole, metavar="N", help="Most frequent tokens to list.")
+    ] = None,
+    no_statistics: Annotated[bool, typer.Option("--no-statistics", help="Rows alone.")] = False,
+    plot: Annotated[
+        str | None,
+        typer.Option("--plot", metavar="FILE.png", help="Draw the lengths of documents and frequencies of tokens."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+    config: frame.Config = None,
+    settings: frame.Settings = None,
+    print_config: frame.PrintConfig = False,
+) -> None:
+    """Show rows as a model is trained on them, and statistics of the text: lengths, bytes per token, padding, tokens.
+
+    --config takes the configuration of a training run as well.
+    """
+    from diffusionlm.data.sources.named import source_table
+    from diffusionlm.workflows.params import DataInspectParams
+
+    first = [
+        frame.Flag("--data", "data.source", None if data is None else source_table(data)),
+        frame.Flag("--tokenizer", "tokenizer", None if tokenizer is None else _tokenizer_table(tokenizer)),
+    ]
+    flags = [
+        frame.Flag("--checkpoint", "checkpoint", checkpoint),
+        frame.Flag("--row", "row", row),
+        frame.Flag("--rows", "rows", rows),
+        frame.Flag("--side", "side", side),
+        frame.Flag("--time", "time", None if time is None else _time(time)),
+        frame.Flag("--tokens", "tokens", tokens or None),
+        frame.Flag("--documents", "documents", documents),
+        frame.Flag("--top", "top", top),
+        frame.Flag("--no-statistics", "statistics", False if no_statistics else None),
+        frame.Flag("--plot", "plot", plot),
+        frame.Flag("--json", "format", "json" if json else None),
+    ]
+    params = frame.configure(DataInspectParams, config, settings, print_config, flags, first)
+    from diffusionlm.workflows import data_inspect as workflow
+
+    frame.show(workflow.data_inspect(params), as_json=params.format == "json")
+
+
+def _tokenizer_table(word: str) -> dict[str, Any]:
+    """Return the table of the tokenizer that a word means: a kind that needs no files, or the files at a path."""
+    return {"name": word} if word in ("bpe", "byte") else {"name": "files", "path": word}
+
+
+def _time(text: str) -> float | str:
+    """Return a time, or the word that was given for one."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+app.command("inspect", cls=Command)(frame.guarded(inspect))
+
+
+@app.callback()
+def data(context: typer.Context) -> None:
+    """Look at text and token shards as a model is trained on them."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+if __name__ == "__main__":
+    frame.run(app)
