@@ -10,16 +10,18 @@ from diffusionlm.process.simplex.beta_velocity import gamma_quantile, log_veloci
 
 
 def exact(x: float, alpha: float, size: int) -> float:
-    """Return c = −∂_αF(x; α, V − 1)/(f·(1 − x)), the derivative of 1 − F by a central difference in 50 digits."""
+    """Return c = −∂_αF(x; α, V − 1)/(f·(1 − x)), the derivative by a central difference in 50 digits."""
     with mpmath.workdps(50):
         b, h = mpmath.mpf(size - 1), mpmath.mpf(10) ** -15
         x_, a = mpmath.mpf(x), mpmath.mpf(alpha)
 
-        def above(at: mpmath.mpf) -> mpmath.mpf:
-            # I_{1−x}(b, a): as an integral from x to 1 it would be a difference of nearly equal numbers.
+        def beyond(at: mpmath.mpf) -> mpmath.mpf:
+            # The smaller one of −F and 1 − F = I_{1−x}(b, a): next to 1 fifty digits would not do either.
+            if x_ < a / (a + b):
+                return -mpmath.betainc(at, b, 0, x_, regularized=True)
             return mpmath.betainc(b, at, 0, 1 - x_, regularized=True)
 
-        slope = (above(a + h) - above(a - h)) / (2 * h)
+        slope = (beyond(a + h) - beyond(a - h)) / (2 * h)
         density = x_ ** (a - 1) * (1 - x_) ** (b - 1) / mpmath.beta(a, b)
         return float(slope / density / (1 - x_))
 
@@ -31,7 +33,7 @@ def test_it_is_the_derivative_of_the_distribution_function(size: int, alpha: flo
     found = velocity(torch.tensor([x], dtype=torch.float64), torch.tensor([alpha], dtype=torch.float64), size)
     expected = torch.tensor([[exact(value, alpha, size) for value in x]], dtype=torch.float64)
     # The grid of logit x is 0.02 wide, and the density falls as e^{−Vx}.
-    assert torch.allclose(found, expected, rtol=2e-3 if size > 100 else 3e-4)
+    assert torch.allclose(found, expected, rtol=3e-3 if size > 100 else 3e-4)
 
 
 def test_each_row_has_its_own_concentration() -> None:
