@@ -183,9 +183,12 @@ def _claim(folder: Path, params: CompareParams) -> None:
     """
     tables = tomllib.loads(to_toml(params))
     path = folder / CONFIG
-    with folder_errors(folder):
+    with folder_errors(folder, "folder"):
         if path.is_file():
-            before = tomllib.loads(path.read_text(encoding="utf-8"))
+            try:
+                before = tomllib.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ConfigError(f"{path} is damaged: {error}; choose another name, or remove the folder") from None
             changed = [key for key in sorted({*before, *tables}) if before.get(key) != tables.get(key)]
             changed = [key for key in changed if key not in PRESENTATION]
             if changed:

@@ -63,7 +63,7 @@ def test_the_mask_row_may_stand_anywhere_after_the_tokens() -> None:
 
 
 def test_winners_are_refused() -> None:
-    with pytest.raises(ValidationError, match='logit_mask has no embedding = "top_k"; leave process.embedding unset'):
+    with pytest.raises(ValidationError, match=r'logit_mask has no embedding = "top_k"; leave process\.embedding unset'):
         build("logit_mask", V, embedding="top_k")
     with pytest.raises(ValidationError, match="mask_share"):
         build("logit_mask", V, mask_share=1.0)

@@ -31,7 +31,7 @@ def tilings() -> list[list[slice | torch.Tensor]]:
 @pytest.mark.parametrize("name", SIMPLEX)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_tiling_does_not_change_the_noise(name: str, dtype: torch.dtype) -> None:
-    """The uniforms bit for bit; what is made of them to rounding, which may depend on the place in a vector register."""
+    """The uniforms bit for bit; what is made of them to rounding, which may depend on a place in a register."""
     noisy = states(build(name, V), 0.4, TOKENS)
     assert noisy.keys is not None
     uniforms = entry_uniforms(noisy.keys, noisy.process.entries, dtype)

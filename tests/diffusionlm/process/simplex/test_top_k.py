@@ -1,4 +1,4 @@
-"""The race by its winners: distinct fair names, the order statistics of exponentials, and what the rest's mean loses."""
+"""The race by its winners: distinct fair names, order statistics of exponentials, and what the rest's mean loses."""
 
 from __future__ import annotations
 
