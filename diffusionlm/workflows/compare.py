@@ -69,7 +69,10 @@ class _Comparison:
         batch = self.text.held_out_rows(8)[0]
         for method in self.params.methods:
             vocabulary = self.text.tokenizer.vocab_size
-            self.planner.costs[method] = flops_per_token(self.planner.full(method), vocabulary, batch)
+            try:
+                self.planner.costs[method] = flops_per_token(self.planner.full(method), vocabulary, batch)
+            except ConfigError as error:
+                raise type(error)(f"methods.{method}: {error}") from None
         # Everything is planned before anything runs: what does not fit is found now.
         searches = {method: self.planner.trials(method) for method in self.params.methods}
         trials, runs, planned = [], [], []

@@ -323,6 +323,10 @@ def _expanded(name: str, method: Any, recipe: Callable[[str], Mapping[str, Any]]
         base = recipe(str(method["recipe"]))
     except ConfigError as error:
         raise ConfigError(f"methods.{name}.recipe: {error}") from None
+    if "methods" in base:
+        raise ConfigError(
+            f"methods.{name}.recipe: {method['recipe']} is a comparison's configuration; name a recipe of training"
+        )
     merged = {section: table for section, table in base.items() if section not in SHARED}
     own = {key: value for key, value in base.get("model", {}).items() if key in OWN_OF_MODEL}
     merged |= {"model": own} if own else {}

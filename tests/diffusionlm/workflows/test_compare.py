@@ -285,6 +285,7 @@ def test_a_recipe_gives_its_method_and_nothing_that_is_shared(tmp_path):
         ("methods.mask={recipe='quickstrat'}", "methods.mask.recipe: quickstrat: no such file; did you mean"),
         ("methods.mask.model.width=64", "methods.mask.model.width: methods are compared on one network"),
         ("methods.mask.data.packing=packed", "methods.mask.data: is shared by all methods"),
+        ("methods.mask={recipe='compare_small'}", "methods.mask.recipe: compare_small is a comparison's configuration"),
         ("seeds=[]", "seeds: [] is not allowed; it must have at least 1"),
         ("seeds=[0,-1]", "seeds = [0, -1] must be numbers of at least 0"),
         ("quality.steps=[4,0]", "quality.steps: steps = [4, 0] must be different numbers of at least 1"),
@@ -364,6 +365,12 @@ def test_a_folder_that_cannot_be_one_is_named_by_its_own_key(tmp_path):
     (tmp_path / "comparison").write_text("a file")
     with pytest.raises(ConfigError, match=r"comparison cannot be used: .*; choose another folder, or mend its permi"):
         compare(params)
+
+
+def test_a_method_that_does_not_fit_the_vocabulary_is_named(tmp_path):
+    process = "methods.mask.process={name='logit',accuracy=0.001}"
+    with pytest.raises(ConfigError, match=r"^methods\.mask: process\.accuracy = 0\.001 .* for a vocabulary of 257"):
+        compare(small(tmp_path, process))
 
 
 def test_a_method_that_diverged_has_no_samples_and_a_note(tmp_path):
