@@ -6,7 +6,7 @@ import mpmath
 import pytest
 import torch
 
-from diffusionlm.process.simplex.beta_velocity import gamma_quantile, log_velocity_table, velocity
+from diffusionlm.process.simplex.beta_velocity import HIGH, LOW, POINTS, gamma_quantile, log_velocity_table, velocity
 
 
 def exact(x: float, alpha: float, size: int) -> float:
@@ -34,6 +34,20 @@ def test_it_is_the_derivative_of_the_distribution_function(size: int, alpha: flo
     expected = torch.tensor([[exact(value, alpha, size) for value in x]], dtype=torch.float64)
     # The grid of logit x is 0.02 wide, and the density falls as e^{−Vx}.
     assert torch.allclose(found, expected, rtol=3e-3 if size > 100 else 3e-4)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.5, 17.0])
+@pytest.mark.parametrize("size", [2, 8])
+def test_the_table_holds_what_lies_beyond_its_ends(alpha: float, size: int) -> None:
+    """The first entries and the last, where what is outside of the grid weighs more than a cell."""
+    table = log_velocity_table(torch.tensor([alpha], dtype=torch.float64), size)[0].exp()
+    z = torch.linspace(LOW, HIGH, POINTS, dtype=torch.float64)
+    for place in (0, 1, 2, 50):
+        assert float(table[place]) == pytest.approx(exact(float(torch.sigmoid(z[place])), alpha, size), rel=1e-4)
+    # Next to 1 the velocity over 1 − x is (ψ(α + V − 1) − ψ(α))/(V − 1).
+    limit = float(mpmath.digamma(alpha + size - 1) - mpmath.digamma(alpha)) / (size - 1)
+    for place in (-1, -2, -3, -50):
+        assert float(table[place]) == pytest.approx(limit, rel=1e-4)
 
 
 def test_each_row_has_its_own_concentration() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from diffusionlm.errors import ConfigError
+from diffusionlm.process.simplex.beta_velocity import velocity
 from tests.diffusionlm.process.simplex.points import build, levels, points
 
 V, MANY = 5, 20_000
@@ -62,6 +63,33 @@ def test_the_field_of_the_clean_token_carries_its_law(size: int) -> None:
     law = torch.distributions.Dirichlet(concentration)
     assert bool(((x.mean(0) - law.mean).abs() < 4.5 * (law.variance / many).sqrt() + 1e-3).all())
     assert bool((x.var(0) / law.variance - 1.0).abs().max() < 0.12)
+
+
+def test_steps_converge_to_the_flow_of_the_posterior() -> None:
+    """dx/dα = p⊙c − x⟨p, c⟩ by the classical Runge–Kutta rule; a step that holds c is of the first order."""
+    process, many, start, end = build("dirichlet", V, max_alpha=6.0), 300, 2.0, 5.0
+    p = torch.randn(many, V, generator=torch.Generator().manual_seed(0), dtype=torch.float64).softmax(1)
+    first = points(process, 0.2, clean(1, many))
+
+    def drift(x: torch.Tensor, alpha: float) -> torch.Tensor:
+        pull = p * velocity(x, torch.full((many,), alpha, dtype=torch.float64), V)
+        return pull - x * pull.sum(1, keepdim=True)
+
+    exact, h = first, (end - start) / 32
+    for step in range(32):
+        alpha = start + h * step
+        one = drift(exact, alpha)
+        two = drift(exact + h / 2 * one, alpha + h / 2)
+        three = drift(exact + h / 2 * two, alpha + h / 2)
+        exact = exact + h / 6 * (one + 2 * two + 2 * three + drift(exact + h * three, alpha + h))
+    errors = []
+    for steps in (16, 32):
+        x = first
+        for alpha in torch.linspace(start, end, steps + 1, dtype=torch.float64)[:-1]:
+            x = process.advance(x, p, alpha.expand(many), (alpha + (end - start) / steps).expand(many))
+        errors.append(float((x - exact).abs().mean()))
+    assert errors[1] < 1e-3
+    assert errors[0] / errors[1] == pytest.approx(2.0, rel=0.1)
 
 
 def test_nothing_moves_in_no_time() -> None:
