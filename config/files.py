@@ -21,8 +21,12 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
-def find(name: str) -> Path:
+def find(name: str, option: str = "--config ") -> Path:
     """Return the file that ``--config NAME`` means: the path if it exists, else the packaged recipe of that bare name.
+
+    Args:
+        name: The path or the bare name.
+        option: What it was given to, for messages.
 
     Raises:
         ConfigError: Neither exists; the message lists the recipes.
@@ -31,14 +35,14 @@ def find(name: str) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        raise ConfigError(f"--config {name}: is a folder; a TOML file is expected")
+        raise ConfigError(f"{option}{name}: is a folder; a TOML file is expected")
     # A path into the recipes folder works from anywhere, so that the README's command runs outside a checkout as well.
     bare = path.parent == Path(".") or path.parent.as_posix().endswith("config/recipes")
     if bare and path.suffix in ("", ".toml") and path.stem in recipe_names():
         return RECIPES / f"{path.stem}.toml"
     near = difflib.get_close_matches(path.stem, recipe_names(), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"--config {name}: no such file{hint}; packaged recipes: {', '.join(recipe_names())}")
+    raise ConfigError(f"{option}{name}: no such file{hint}; packaged recipes: {', '.join(recipe_names())}")
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def load(params: type[P], name: str | None = None, options: Sequence[Override] =
     merged = overrides.merge(tables, options)
     if issubclass(params, CommandParams):
         try:
-            merged = params.expand(merged, lambda recipe: files.read(files.find(recipe)))
+            merged = params.expand(merged, lambda recipe: files.read(files.find(recipe, "")))
         except ConfigError as error:
             raise type(error)(f"{_origin('', path, options)}{error}") from None
     return validate(params, merged, path, options)

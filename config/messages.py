@@ -60,6 +60,8 @@ def describe(root: type[Strict], place: Place, error: ErrorDetails) -> str:
         return f"{key}: {shown(error['input'])} is not allowed; it must match {context['pattern']}"
     if kind == "string_unicode":
         return f"{key}: {shown(error['input'])} is not allowed; it must be UTF-8 text"
+    if kind == "too_short":
+        return f"{key}: {shown(error['input'])} is not allowed; it must have at least {context['min_length']}"
     if kind == "tuple_type":
         return f"{key}: {shown(error['input'])} is not allowed; it must be a list, in square brackets"
     wanted = error["msg"].removeprefix("Input should be ").split(", unable")[0].split(", got")[0]

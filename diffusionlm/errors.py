@@ -5,7 +5,8 @@
     ├── PairingError      two valid parts that cannot work together (a sampler and a process, say)
     ├── DataError         a corpus, a shard, a data source
     ├── TokenizerError    tokenizer files or training
-    └── CheckpointError   a run folder or a checkpoint
+    ├── CheckpointError   a run folder or a checkpoint
+    └── DivergedError     a network whose answers are not numbers
 
 A message is one line: what came, what is allowed, what to do. The command line prints it without a traceback and exits
 with code 2. Anything else that escapes is a fault of ours: it keeps its traceback and exits with code 1.
@@ -34,3 +35,7 @@ class TokenizerError(FlowLMError):
 
 class CheckpointError(FlowLMError):
     """A run folder or checkpoint is missing, torn, corrupted or from another format version."""
+
+
+class DivergedError(FlowLMError):
+    """A network answers with something that is not a number, as one whose training diverged does."""

@@ -51,8 +51,8 @@ class Blocks:
             raise ConfigError(
                 f"block_length = {length} was given, but the model's process has blocks of its own; unset block_length"
             )
-        if length is None:
-            length = max(1, editable.shape[1])
+        width = max(1, editable.shape[1])
+        length = width if length is None else min(length, width)
         if place is None:
             index = torch.where(editable, (editable.long().cumsum(1) - 1) // length, -1)
         else:

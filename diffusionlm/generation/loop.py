@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from diffusionlm.errors import DivergedError
 from diffusionlm.generation.blocks import Blocks
 from diffusionlm.generation.canvas import Canvas
 from diffusionlm.lazy import torch
@@ -94,6 +95,7 @@ def sample(
     Raises:
         ConfigError: Fewer steps than blocks, or a block length beside a process with blocks of its own.
         PairingError: The sampler cannot use this kind of head, or start from a draft; or the process cannot be guided.
+        DivergedError: An answer of the network is not a number.
     """
     process, wanted = sampler.process, sampler.wanted_head(predictor.kind)
     predictor, passes = _guided(predictor, process, canvas, guidance)
@@ -117,6 +119,7 @@ def sample(
         if rows.numel():
             shown, within = z if plan.shown is None else plan.shown, t if plan.told is None else plan.told
             logits = predictor.predict(shown, blocks.model_time(process, block, within), rows)
+            _refuse_nan(logits)
             times = blocks.own_time(process, block, within)
             logits = turned(logits, shown, times, rows, process, predictor.kind, wanted)
         moved = sampler.step(state, plan, rows, logits)
@@ -134,6 +137,15 @@ def sample(
             observe(_frame(n, canvas, z, z_new, process.is_noise(z_new), settled))
         z, n = z_new, n + 1
     return Sampled(z, nfe, n, tuple(changes), start)
+
+
+def _refuse_nan(logits: torch.Tensor) -> None:
+    """Refuse an answer (N, K) of a network that has diverged; from large weights it may take a few steps to come."""
+    if not bool(logits.amax(1).isfinite().all()):
+        raise DivergedError(
+            "the network's answer is not a number: its training diverged; train again with a lower learning rate, or "
+            "sample an earlier checkpoint"
+        )
 
 
 def _guided(

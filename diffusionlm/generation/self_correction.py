@@ -25,21 +25,22 @@ from diffusionlm.process import DiscreteProcess, Process
 from diffusionlm.registry import params_name
 from diffusionlm.rng import key
 from diffusionlm.sampling import AnyPosition, Filters, Predictor
-from diffusionlm.sampling.any_position import AnyPositionParams
+from diffusionlm.sampling.any_position import COUNT, AnyPositionParams
+from diffusionlm.sampling.filters import Temperature
 
 
 class SelfCorrectionParams(Strict):
     """Rounds of correction after the sampler; the process needs noise that looks like text."""
 
-    rounds: int = Field(default=64, ge=1)
+    rounds: int = Field(default=64, ge=1, le=COUNT)
     """Rounds at most, one network evaluation each, in addition to ``steps``."""
-    tokens: int = Field(default=1, ge=1)
+    tokens: int = Field(default=1, ge=1, le=COUNT)
     """Tokens resampled per round."""
-    temperature: float = Field(default=0.1, ge=0.0)
+    temperature: Temperature = 0.1
     """Temperature of the tokens that are drawn anew."""
     margin: float = Field(default=0.0, ge=0.0)
     """Resample only where the best token's log-probability is higher than the current one's by more than this."""
-    patience: int = Field(default=16, ge=1)
+    patience: int = Field(default=16, ge=1, le=COUNT)
     """Rounds without a rise of self-accuracy after which a text is left as it is."""
     latest_time: float = Field(default=0.9, gt=0.0, lt=1.0)
     """The time that the network is told: how much noise it presumes in the text. Earlier corrects more."""

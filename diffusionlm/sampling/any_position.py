@@ -43,6 +43,8 @@ from diffusionlm.sampling.filters import Filters, draw
 
 Memory = dict[str, "torch.Tensor"]
 
+COUNT = 2**31 - 1
+"""The largest number of steps, edits or tokens: sums of two of them are still int64."""
 EARLIEST = 1e-4
 """The earliest time that the network is told: at t = 0 itself a process may give a visible token no probability."""
 
@@ -55,21 +57,21 @@ class AnyPositionParams(Strict):
     """τ: a token is doubtful only if the network gives it less probability than this."""
     margin: float = Field(default=1.0, ge=0.0)
     """δ, in nats: and only if the best token's log-probability is higher than its own by more than this."""
-    edits: int | None = Field(default=None, ge=0)
+    edits: int | None = Field(default=None, ge=0, le=COUNT)
     """Edits per step at most; unset = twice the block's tokens over its steps, or none where noise is masks alone."""
     order: EditOrder = "gain"
     """Which doubtful tokens first: gain (ln best − ln current), low_confidence, random, left_to_right."""
     replacement: Replacement = "argmax"
     """What an edit writes: the most likely token, a drawn one, or the mask token, which the next step fills."""
-    cooldown: int = Field(default=1, ge=0)
+    cooldown: int = Field(default=1, ge=0, le=COUNT)
     """Steps for which an edited position is left alone."""
-    max_edits: int = Field(default=4, ge=1)
+    max_edits: int = Field(default=4, ge=1, le=COUNT)
     """Edits of one position at most."""
     fill: float = Field(default=0.75, gt=0.0, le=1.0)
     """Share of the steps in which the masks are filled; the steps after it only edit."""
     latest_time: float = Field(default=0.9, gt=0.0, lt=1.0)
     """The latest time that the network is told: how much noise it presumes in a finished text. Earlier edits more."""
-    patience: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=None, ge=1, le=COUNT)
     """Stop after so many steps in which the share of tokens that are the network's first choice did not rise."""
 
 

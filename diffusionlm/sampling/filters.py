@@ -11,8 +11,9 @@ Top-k: Fan et al. 2018, https://arxiv.org/abs/1805.04833. Top-p: Holtzman et al.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from diffusionlm.lazy import torch
 from diffusionlm.params import Strict
@@ -23,10 +24,25 @@ CHUNK_ENTRIES = 1 << 22
 """Float64 entries of (rows, K) that are worked on at a time: 32 MiB, whatever the vocabulary."""
 
 
+COLDEST = 1e-12
+"""The lowest temperature above 0: a logit divided by much less is infinite."""
+
+
+def _divides(temperature: float) -> float:
+    if 0.0 < temperature < COLDEST:
+        raise ValueError(
+            f"{temperature:g} is too low to divide by; use 0 for the most likely token, or at least {COLDEST:g}"
+        )
+    return temperature
+
+
+Temperature = Annotated[float, Field(ge=0.0), AfterValidator(_divides)]
+
+
 class Filters(Strict):
     """How a token is drawn from the head's distribution."""
 
-    temperature: float = Field(default=1.0, ge=0.0)
+    temperature: Temperature = 1.0
     """Divides the logits; 1 = the model's own law, 0 = always the most likely token."""
     top_k: int | None = Field(default=None, ge=1)
     """Keep the k most likely tokens (and those that tie with the k-th)."""

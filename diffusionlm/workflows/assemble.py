@@ -23,6 +23,7 @@ from diffusionlm.training.loop import Progress
 from diffusionlm.workflows.corpus import TextData
 from diffusionlm.workflows.params import TrainParams
 from diffusionlm.workflows.runtime import training_dtype
+from diffusionlm.workflows.talk import tell_warnings
 
 
 @dataclass
@@ -53,7 +54,8 @@ def build_parts(params: TrainParams, vocabulary_size: int, device: torch.device)
     """Return fresh parts, a function of the parameters alone."""
     mask_id = params.process.mask_id if "mask_id" in type(params.process).model_fields else None
     vocabulary = Vocabulary.after(vocabulary_size, mask_id)
-    process = PROCESSES.build(params.process, vocabulary)
+    with tell_warnings():
+        process = PROCESSES.build(params.process, vocabulary)
     model = build_model(params.model, vocabulary, params.run.seed).to(device)
     model.compute_dtype = training_dtype(params.training.precision, device)
     model.gradient_checkpointing = params.training.gradient_checkpointing

@@ -69,7 +69,10 @@ class _Comparison:
         batch = self.text.held_out_rows(8)[0]
         for method in self.params.methods:
             vocabulary = self.text.tokenizer.vocab_size
-            self.planner.costs[method] = flops_per_token(self.planner.full(method), vocabulary, batch)
+            try:
+                self.planner.costs[method] = flops_per_token(self.planner.full(method), vocabulary, batch)
+            except ConfigError as error:
+                raise type(error)(f"methods.{method}: {error}") from None
         # Everything is planned before anything runs: what does not fit is found now.
         searches = {method: self.planner.trials(method) for method in self.params.methods}
         trials, runs, planned = [], [], []
@@ -183,9 +186,12 @@ def _claim(folder: Path, params: CompareParams) -> None:
     """
     tables = tomllib.loads(to_toml(params))
     path = folder / CONFIG
-    with folder_errors(folder):
+    with folder_errors(folder, "folder"):
         if path.is_file():
-            before = tomllib.loads(path.read_text(encoding="utf-8"))
+            try:
+                before = tomllib.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ConfigError(f"{path} is damaged: {error}; choose another name, or remove the folder") from None
             changed = [key for key in sorted({*before, *tables}) if before.get(key) != tables.get(key)]
             changed = [key for key in changed if key not in PRESENTATION]
             if changed:

@@ -129,6 +129,13 @@ class QualityParams(Strict):
     seed: int = Field(default=0, ge=0)
     """Names the random streams of the samples."""
 
+    @field_validator("steps")
+    @classmethod
+    def _different(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        if any(number < 1 for number in steps) or len(set(steps)) < len(steps):
+            raise ValueError(f"steps = {list(steps)} must be different numbers of at least 1")
+        return steps
+
 
 class OwnModelParams(Strict):
     """What a method may say about the network."""
@@ -226,6 +233,8 @@ class CompareParams(CommandParams):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if min(self.seeds) < 0:
+            raise ValueError(f"seeds = {list(self.seeds)} must be numbers of at least 0")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds = {list(self.seeds)} names a seed twice; give different ones")
         if self.validation.skip or not (self.data.validation_fraction or self.data.validation_source):
@@ -237,8 +246,19 @@ class CompareParams(CommandParams):
         if self.quality.length is not None and self.quality.length > self.model.context_length:
             raise ValueError(f"quality.length = {self.quality.length} is more than the context; lower it")
         for name in self.methods:
-            self.run_of(name, {})
+            self._check_blocks(name, self.run_of(name, {}))
         return self
+
+    def _check_blocks(self, name: str, run: TrainParams) -> None:
+        """Refuse, before anything is trained, samples with fewer steps than blocks."""
+        length = self.quality.length or self.model.context_length
+        block = {"block_length": run.generation.block_length, **vars(run.process)}["block_length"]
+        blocks = -(-length // block) if block else 1
+        if self.quality.steps and min(self.quality.steps) < blocks:
+            raise ConfigError(
+                f"methods.{name}: quality.steps = {list(self.quality.steps)} are too few for {blocks} blocks, which "
+                f"take at least one step each; use steps of at least {blocks}, or a larger block_length"
+            )
 
     def run_of(self, name: str, more: Mapping[str, Mapping[str, Any]]) -> TrainParams:
         """Return the training run of a method; ``more`` is merged over its sections.
@@ -299,7 +319,14 @@ def _expanded(name: str, method: Any, recipe: Callable[[str], Mapping[str, Any]]
             raise ConfigError(f"methods.{name}.{section}: is shared by all methods; set [{section}] for all of them")
     if "recipe" not in method:
         return dict(method)
-    base = recipe(str(method["recipe"]))
+    try:
+        base = recipe(str(method["recipe"]))
+    except ConfigError as error:
+        raise ConfigError(f"methods.{name}.recipe: {error}") from None
+    if "methods" in base:
+        raise ConfigError(
+            f"methods.{name}.recipe: {method['recipe']} is a comparison's configuration; name a recipe of training"
+        )
     merged = {section: table for section, table in base.items() if section not in SHARED}
     own = {key: value for key, value in base.get("model", {}).items() if key in OWN_OF_MODEL}
     merged |= {"model": own} if own else {}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusionlm.checkpoint import load_checkpoint
+from diffusionlm.errors import DivergedError
 from diffusionlm.evaluation import ByteJudge, diversity, judged_bits_per_byte, objective_loss
 from diffusionlm.generation import generate
 from diffusionlm.objective import OBJECTIVES
@@ -19,6 +20,7 @@ from diffusionlm.sampling import SAMPLERS
 from diffusionlm.training.loop import NonFiniteLossError
 from diffusionlm.workflows.compare_params import QualityParams
 from diffusionlm.workflows.compare_plan import Planned
+from diffusionlm.workflows.compare_results import MEASURES
 from diffusionlm.workflows.corpus import TextData
 from diffusionlm.workflows.opened import Opened, open_checkpoint
 from diffusionlm.workflows.train import METRIC, train
@@ -37,8 +39,10 @@ class Stopped(Exception):
 
 
 def finished(planned: Planned) -> dict[str, Any] | None:
-    """Return the result of a run that is done already."""
-    return _read(planned.folder / RESULT)
+    """Return the result of a run that is done already; a file that holds something else counts as none."""
+    result = _read(planned.folder / RESULT)
+    is_whole = isinstance(result, dict) and _described(planned).keys() <= result.keys()
+    return result if is_whole and ("failed" in result or "steps" in result) else None
 
 
 def run_once(planned: Planned, text: TextData, flops_per_token: float) -> dict[str, Any]:
@@ -138,16 +142,26 @@ def measure_samples(
 ) -> list[dict[str, Any]]:
     """Return a run's samples measured at every number of steps; what was measured before is read, not made again."""
     path = planned.folder / QUALITY
-    points = _read(path) or []
-    if [point["steps"] for point in points] == list(quality.steps):
+    points = _read(path)
+    if _measured_at(points) == list(quality.steps):
         return points
     one = opened(planned)
     if one.process.sampler not in SAMPLERS and planned.params.generation.sampler is None:
         flags.append(f"{planned.method}: there is no sampler for process {planned.params.process.name!r}")
         return []
-    points = [_point(one, planned, quality, judge, steps) for steps in quality.steps]
+    try:
+        points = [_point(one, planned, quality, judge, steps) for steps in quality.steps]
+    except DivergedError as error:
+        flags.append(f"{planned.words}: no samples, {error}")
+        return []
     _write(path, points)
     return points
+
+
+def _measured_at(points: Any) -> list[Any]:
+    """Return the numbers of steps of measured samples; none for what is no list of such records."""
+    is_list = isinstance(points, list) and all(isinstance(point, dict) for point in points)
+    return [point["steps"] for point in points if {"steps", *MEASURES} <= point.keys()] if is_list else []
 
 
 def _point(one: Opened, planned: Planned, quality: QualityParams, judge: ByteJudge, steps: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from diffusionlm.process import Process
 from diffusionlm.tokenizer import Tokenizer
 from diffusionlm.workflows.command import AnyObjective
 from diffusionlm.workflows.runtime import DTYPES, choose_device, set_threads
-from diffusionlm.workflows.talk import say
+from diffusionlm.workflows.talk import say, tell_warnings
 from diffusionlm.workflows.use_params import CheckpointParams
 
 
@@ -50,6 +50,7 @@ def open_checkpoint(params: CheckpointParams) -> Opened:
     checkpoint = load_checkpoint(resolved.path)
     model = load_model(checkpoint, device=str(device), weights=params.weights)
     model.compute_dtype = DTYPES[params.precision]
-    process = checkpoint.build_process()
+    with tell_warnings():
+        process = checkpoint.build_process()
     model.kind = network_head(checkpoint.objective_params(AnyObjective), process)
     return Opened(checkpoint, model, checkpoint.tokenizer(), process, device)

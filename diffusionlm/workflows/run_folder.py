@@ -41,8 +41,12 @@ class Start:
 
 
 @contextmanager
-def folder_errors(folder: Path) -> Iterator[None]:
+def folder_errors(folder: Path, key: str = "run.folder") -> Iterator[None]:
     """Turn what the system refuses inside into one line; a full device is left to the command, which knows better.
+
+    Args:
+        folder: The folder.
+        key: Where the configuration names it.
 
     Raises:
         ConfigError: Something in the run folder cannot be read or written.
@@ -54,7 +58,7 @@ def folder_errors(folder: Path) -> Iterator[None]:
             raise
         raise ConfigError(
             f"run folder {folder} cannot be used: {error.strerror or error} ({error.filename or folder}); "
-            "choose another run.folder, or mend its permissions"
+            f"choose another {key}, or mend its permissions"
         ) from error
 
 

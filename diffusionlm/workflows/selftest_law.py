@@ -6,6 +6,8 @@ where its samplers claim the law of the data whatever the vocabulary, by KL(data
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from diffusionlm.generation.canvas import Canvas
@@ -38,6 +40,15 @@ def divergence(joint: Joint, samples: torch.Tensor) -> float:
     cells = joint.flat().numel()
     q = torch.bincount(joint.index(samples), minlength=cells).double() / len(samples)
     return float((joint.flat() * (joint.flat() / q).log()).sum())
+
+
+def exact_divergence(joint: Joint, number: int, deviations: float) -> float:
+    """Return what the KL of ``number`` exact samples reaches so many standard deviations above its mean.
+
+    2N times it is nearly χ² with K^L − 1 degrees of freedom.
+    """
+    freedom = joint.flat().numel() - 1
+    return (freedom + deviations * math.sqrt(2.0 * freedom)) / (2.0 * number)
 
 
 def dependence_at_start(process: Process, number: int) -> float:

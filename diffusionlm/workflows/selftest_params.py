@@ -16,7 +16,7 @@ class SelftestParams(CommandParams):
 
     processes: tuple[str, ...] = ()
     """Processes to test; none = all of them."""
-    samples: int = Field(default=12_000, ge=1000)
+    samples: int = Field(default=12_000, ge=1000, le=10_000_000)
     """Samples for each sampler; the accuracy of its total variation grows with their root."""
     threads: int = Field(default=0, ge=0)
     """CPU threads of torch; 0 = torch's own choice."""

@@ -17,6 +17,7 @@ import torch
 from diffusionlm.checkpoint import Best, discard_newer, load_checkpoint, retain
 from diffusionlm.data.rows import RowLoader
 from diffusionlm.data.stream import stream
+from diffusionlm.errors import DivergedError
 from diffusionlm.evaluation import BaselineReport, ByteCounts, LikelihoodReport
 from diffusionlm.objective.variance import found_in, search_times
 from diffusionlm.optim import build_lr_schedule
@@ -297,12 +298,15 @@ class _Run:
         if all((name, step) in self.sampled for name in names):
             return
         with averaged(parts):
-            for name, columns, rows in sample_tables(
-                parts.model, self.text.tokenizer, parts.process, wanted, self.params.generation
-            ):
-                if (name, step) not in self.sampled:
-                    self.log.table(name, columns, rows, step)
-                    self.sampled.add((name, step))
+            try:
+                for name, columns, rows in sample_tables(
+                    parts.model, self.text.tokenizer, parts.process, wanted, self.params.generation
+                ):
+                    if (name, step) not in self.sampled:
+                        self.log.table(name, columns, rows, step)
+                        self.sampled.add((name, step))
+            except DivergedError as error:  # what was trained is saved all the same, and a later step may recover
+                self.log.say(f"step {step}: no samples: {error}")
 
     def _save(self, step: int) -> None:
         if self.abandons and step > self.began_at:

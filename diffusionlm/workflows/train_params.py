@@ -105,8 +105,8 @@ class TrainParams(CommandParams):
         if self.generation.sampler is not None:
             SAMPLERS[params_name(type(self.generation.sampler))].check(process)
         if self.generation.guidance or self.generation.self_correction is not None:
-            # Only here, because a process as an object needs torch.
-            self.generation.check(PROCESSES.build(self.process, Vocabulary.after(2)))
+            # Only here, because a process as an object needs torch. Any vocabulary will do: the one of bytes.
+            self.generation.check(PROCESSES.build(self.process, Vocabulary.after(257)))
         context = self.model.context_length
         if self.generation.length is not None and self.generation.length > context:
             raise ValueError(

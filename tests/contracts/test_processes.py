@@ -178,62 +178,74 @@ class TestEveryProcess:
             share = noised * (z == VOCABULARY.mask_id) + (1 - noised) * (z == clean) if exact else probability
             assert_share(out.x_t == z, share, many)
 
-    def test_weights_make_an_unbiased_estimate(self, process: Process) -> None:
-        """Guessing costs ln K a token, whatever κ and ν: weight × loss of a flat head averages to it."""
-        if process.bound == "none":
-            pytest.skip("no bound")
-        many, length = 20_000, 4
-        batch = lay_rows([[(i, [1] * length)] for i in range(many)], length)
-        levels = ((torch.arange(many, dtype=torch.float64) + 0.5) / many)[torch.randperm(many)]
-        for measure in ("t", "level"):
-            t = levels if measure == "t" else process.time_of_level(levels)
-            out = corrupt(process, batch, t, measure=measure)
-            index = (out.weight > 0).flatten().nonzero().squeeze(1)
-            rows = Rows.of(out, batch.x_1, index)
-            loss = bound_of(process, out, "leave_one_out").loss or cross_entropy
-            flat = torch.zeros(len(index), K, dtype=torch.float64)
-            # The very last times have huge weights and next to no noise: their share is cut, as in training.
-            total = (out.weight.flatten()[index] * loss(flat, rows)).clamp(max=1e3).sum() / many
-            assert float(total) == pytest.approx(length * math.log(K), rel=0.06)
-
-    @pytest.mark.parametrize("choice", ["bernoulli", "exact_count"])
-    def test_an_evaluators_levels(self, process: Process, choice: Choice) -> None:
-        """Whatever the choice: the same fields, given tokens untouched, packing without a say, an unbiased estimate."""
-        if process.bound == "none":
-            assert not process.counts
-            return
-
-        def at(batch: Batch, level: torch.Tensor) -> Corrupted:
-            draws = draws_of(batch, 3, 0)
-            return process.corrupt_level(
-                batch.x_1, by_document(batch, level), batch.editable, batch.segments, draws, choice
-            )
-
-        packed, alone = at(PACKED, TIMES), at(ALONE, TIMES)
-        assert isinstance(packed.x_t, torch.Tensor)
-        assert torch.equal(packed.x_t[~PACKED.editable], PACKED.x_1[~PACKED.editable])
-        importance = [torch.ones_like(o.t) if o.importance is None else o.importance for o in (packed, alone)]
-        assert bool((importance[0] >= 0).all() & importance[0].isfinite().all())
-        assert sites(PACKED, importance[0]) == sites(ALONE, importance[1])
-        for name in ("x_t", "t", "weight", "noised", "noise_probability"):
-            assert sites(PACKED, vars(packed)[name]) == sites(ALONE, vars(alone)[name]), name
-        for level in (0.0, 1.0 - 1e-9):
-            out = at(PACKED, torch.full_like(TIMES, level))
-            assert bool((out.weight.float().isfinite() & (out.weight >= 0)).all())
-        many, length = 20_000, 4
-        batch = lay_rows([[(i, [1] * length)] for i in range(many)], length)
-        out = at(batch, ((torch.arange(many, dtype=torch.float64) + 0.5) / many)[torch.randperm(many)])
-        index = (out.weight > 0).flatten().nonzero().squeeze(1)
-        loss = bound_of(process, out, "leave_one_out").loss or cross_entropy
-        weight = out.weight if out.importance is None else out.weight * out.importance
-        values = weight.flatten()[index] * loss(
-            torch.zeros(len(index), K, dtype=torch.float64), Rows.of(out, batch.x_1, index)
-        )
-        assert float(values.clamp(max=1e3).sum() / many) == pytest.approx(length * math.log(K), rel=0.06)
-
     def test_is_documented(self, process: Process) -> None:
         kind = type(process)
         assert re.search(r"https?://|arXiv:\d", kind.__doc__ or ""), f"{kind.__name__} names no reference"
         assert sys.modules[kind.__module__].__doc__
         assert kind.bound in ("tight", "loose", "none")
         assert kind.state in ("ids", "simplex")
+
+
+BOUNDED = [process for process in variants() if process.bound != "none"]
+
+
+def test_every_process_with_a_bound_is_weighed() -> None:
+    kinds = {type(process) for process in BOUNDED}
+    assert kinds == {PROCESSES[name] for name in PROCESSES if PROCESSES[name].bound != "none"}
+    assert {PROCESSES["mask"], PROCESSES["uniform"]} <= kinds
+
+
+@pytest.mark.parametrize("process", BOUNDED, ids=lambda p: str(p.params))
+def test_weights_make_an_unbiased_estimate(process: Process) -> None:
+    """Guessing costs ln K a token, whatever κ and ν: weight × loss of a flat head averages to it."""
+    many, length = 20_000, 4
+    batch = lay_rows([[(i, [1] * length)] for i in range(many)], length)
+    levels = ((torch.arange(many, dtype=torch.float64) + 0.5) / many)[torch.randperm(many)]
+    for measure in ("t", "level"):
+        t = levels if measure == "t" else process.time_of_level(levels)
+        out = corrupt(process, batch, t, measure=measure)
+        index = (out.weight > 0).flatten().nonzero().squeeze(1)
+        rows = Rows.of(out, batch.x_1, index)
+        loss = bound_of(process, out, "leave_one_out").loss or cross_entropy
+        flat = torch.zeros(len(index), K, dtype=torch.float64)
+        # The very last times have huge weights and next to no noise: their share is cut, as in training.
+        total = (out.weight.flatten()[index] * loss(flat, rows)).clamp(max=1e3).sum() / many
+        assert float(total) == pytest.approx(length * math.log(K), rel=0.06)
+
+
+@pytest.mark.parametrize("process", BOUNDED, ids=lambda p: str(p.params))
+@pytest.mark.parametrize("choice", ["bernoulli", "exact_count"])
+def test_an_evaluators_levels(process: Process, choice: Choice) -> None:
+    """Whatever the choice: the same fields, given tokens untouched, packing without a say, an unbiased estimate."""
+
+    def at(batch: Batch, level: torch.Tensor) -> Corrupted:
+        draws = draws_of(batch, 3, 0)
+        return process.corrupt_level(
+            batch.x_1, by_document(batch, level), batch.editable, batch.segments, draws, choice
+        )
+
+    packed, alone = at(PACKED, TIMES), at(ALONE, TIMES)
+    assert isinstance(packed.x_t, torch.Tensor)
+    assert torch.equal(packed.x_t[~PACKED.editable], PACKED.x_1[~PACKED.editable])
+    importance = [torch.ones_like(o.t) if o.importance is None else o.importance for o in (packed, alone)]
+    assert bool((importance[0] >= 0).all() & importance[0].isfinite().all())
+    assert sites(PACKED, importance[0]) == sites(ALONE, importance[1])
+    for name in ("x_t", "t", "weight", "noised", "noise_probability"):
+        assert sites(PACKED, vars(packed)[name]) == sites(ALONE, vars(alone)[name]), name
+    for level in (0.0, 1.0 - 1e-9):
+        out = at(PACKED, torch.full_like(TIMES, level))
+        assert bool((out.weight.float().isfinite() & (out.weight >= 0)).all())
+    many, length = 20_000, 4
+    batch = lay_rows([[(i, [1] * length)] for i in range(many)], length)
+    out = at(batch, ((torch.arange(many, dtype=torch.float64) + 0.5) / many)[torch.randperm(many)])
+    index = (out.weight > 0).flatten().nonzero().squeeze(1)
+    loss = bound_of(process, out, "leave_one_out").loss or cross_entropy
+    weight = out.weight if out.importance is None else out.weight * out.importance
+    values = weight.flatten()[index] * loss(
+        torch.zeros(len(index), K, dtype=torch.float64), Rows.of(out, batch.x_1, index)
+    )
+    assert float(values.clamp(max=1e3).sum() / many) == pytest.approx(length * math.log(K), rel=0.06)
+
+
+def test_what_has_no_bound_has_no_counts() -> None:
+    assert not any(process.counts for process in variants() if process.bound == "none")

@@ -17,10 +17,10 @@ from diffusionlm.process.simplex.clock import accuracy, max_t_of
 from diffusionlm.process.simplex.logit import LogitParams, LogitProcess
 from diffusionlm.rng import Draws, entry_uniforms
 from diffusionlm.sampling import SAMPLERS, Filters
+from tests.diffusionlm.process.simplex.points import SIMPLEX, build
 
 V, MANY = 8, 20_000
 PRIOR = torch.softmax(1.2 * torch.randn(V, generator=torch.Generator().manual_seed(1), dtype=torch.float64), 0)
-SIMPLEX = [name for name in PROCESSES if PROCESSES[name].state == "simplex"]
 
 
 class ExactHead:
@@ -39,12 +39,6 @@ class PriorHead:
 
     def predict(self, z: Embeddable, t: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         return PRIOR.log().expand(len(rows), -1)
-
-
-def build(name: str, size: int = V, **values: object) -> SimplexProcess:
-    process = PROCESSES.build(PROCESSES[name].Params.model_validate(values), Vocabulary.after(size))
-    assert isinstance(process, SimplexProcess)
-    return process
 
 
 def run(process: str, sampler: str, steps: int, head: object = None, many: int = MANY, **filters: object) -> Sampled:

@@ -13,6 +13,8 @@ paper, the same quantity is a difference of nearly equal numbers. Stärk et al. 
 
 from __future__ import annotations
 
+import math
+
 from diffusionlm.lazy import torch
 
 LOW, HIGH, POINTS = -40.0, 40.0, 4001
@@ -47,13 +49,13 @@ def log_velocity_table(alpha: torch.Tensor, size: int) -> torch.Tensor:
     cell = torch.maximum(g[:, 1:], g[:, :-1]) + torch.where(
         slope < 1e-6, 0.0, (-torch.expm1(-slope) / slope.clamp_min(1e-6)).log()
     )
-    nothing = torch.full_like(g[:, :1], -torch.inf)
-    below = torch.cat((nothing, cell.logcumsumexp(1)), 1)
-    above = torch.cat((cell.flip(1).logcumsumexp(1).flip(1), nothing), 1)
-    mass = torch.where(away < 0, below, above) + torch.log(z[1] - z[0])
-    # The two ends of the grid: below, x(m − ln x + 1/α)/α is the integral from 0; above, (ln x − m)(1 − x)/b.
-    mass[:, 0] = log_f[:, 0] + log_x[0] + (mean[:, 0] - log_x[0] + 1.0 / a[:, 0]).log() - a[:, 0].log()
-    mass[:, -1] = mass[:, -2] - log_f[:, -2] + log_f[:, -1] - (z[1] - z[0])
+    # What lies beyond the grid: x(m − ln x + 1/α)/α is the integral from 0, (ln x − m)(1 − x)/b the one to 1.
+    width = torch.log(z[1] - z[0])
+    low = log_f[:, :1] + log_x[0] + (mean - log_x[0] + 1.0 / a).log() - a.log() - width
+    high = log_f[:, -1:] + log_rest[-1] + away[:, -1:].log() - math.log(b) - width
+    below = torch.cat((low, cell), 1).logcumsumexp(1)
+    above = torch.cat((high, cell.flip(1)), 1).logcumsumexp(1).flip(1)
+    mass = torch.where(away < 0, below, above) + width
     return mass - log_f - log_rest
 
 

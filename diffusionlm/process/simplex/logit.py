@@ -21,6 +21,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from diffusionlm.errors import ConfigError
 from diffusionlm.lazy import torch
 from diffusionlm.params import Strict
 from diffusionlm.process.simplex.base import FlowProcess
@@ -31,12 +32,14 @@ from diffusionlm.process.vocabulary import Vocabulary
 
 OFF = 0.02
 """Accuracies at max_t that differ by more than this from the wanted one are worth a warning."""
+LEAST, MOST = 1e-3, 15.0
+"""ln s at the end of the clock: below, the clock has nothing to run over; above, 1 − u rounds to 0 in float32."""
 
 
 class RaceParams(Strict):
     """What the flows of the logit family share."""
 
-    beta: float = Field(default=0.01, gt=0.0, lt=1.0)
+    beta: float = Field(default=0.01, ge=1e-30, le=0.999)
     """β, the smoothing of the clean vertex. It acts only through the clock."""
     accuracy: float = Field(default=0.99, gt=0.0, lt=1.0)
     """How often a token is known from its own state alone at the end of the clock; max_t follows from it, V and β."""
@@ -68,9 +71,28 @@ class LogitProcess(FlowProcess):
         super().__init__(params, vocabulary)
         size = vocabulary.size
         right = max_t_of(size, params.beta, params.accuracy)
+        max_t = right if params.max_t is None else params.max_t
+        self._refuse(max_t)
         if params.max_t is not None:
-            self._warn(params.max_t, right)
-        self.clock = RaceClock(size, params.beta, right if params.max_t is None else params.max_t, params.clock)
+            self._warn(max_t, right)
+        self.clock = RaceClock(size, params.beta, max_t, params.clock)
+
+    def _refuse(self, max_t: float) -> None:
+        """Refuse an end of the clock that is its beginning, or beyond what float32 can tell from certainty."""
+        size, length = self.vocabulary.size, gain(self.vocabulary.size, self.params.beta)
+        if LEAST <= length * max_t / (1.0 - max_t) <= MOST:
+            return
+        if self.params.max_t is None:
+            low, high = accuracy(torch.tensor([LEAST, MOST], dtype=torch.float64), size).tolist()
+            what, value = "accuracy", self.params.accuracy
+        else:
+            low, high = LEAST / (length + LEAST), MOST / (length + MOST)
+            what, value = "max_t", max_t
+        raise ConfigError(
+            f"process.{what} = {value:.9g} leaves the clock nothing to run over, or more than can be computed; for a "
+            f"vocabulary of {size} and beta = {self.params.beta:g} it lies between {low:.6g} and {high:.8g}: leave "
+            f"process.{what} unset to have its default"
+        )
 
     def _warn(self, max_t: float, right: float) -> None:
         """Warn of an end of the clock that does not belong to V and β."""
@@ -116,6 +138,7 @@ class LogitProcess(FlowProcess):
         return moved
 
     def embed_sites(self, state: SimplexState, table: torch.Tensor) -> torch.Tensor:
-        if self.params.embedding == "exact" or state.keys is None:
+        # Without an entry beyond the winners there is nothing to leave out.
+        if self.params.embedding == "exact" or state.keys is None or self.vocabulary.size <= self.params.top_k + 1:
             return state.mixture(table)
         return embed_top_k(self, state, table)

@@ -31,7 +31,7 @@ class SphereParams(Strict):
     """The great-circle flow of square roots of probabilities; for small vocabularies."""
 
     name: Literal["sphere"] = "sphere"
-    accuracy: float = Field(default=0.99, gt=0.0, lt=1.0)
+    accuracy: float = Field(default=0.99, gt=0.0, le=0.999999)
     """At the end of the clock 1 − accuracy rivals of the clean token are left on average."""
 
 

@@ -66,8 +66,8 @@ def embed_top_k(process: LogitProcess, state: SimplexState, table: torch.Tensor)
         table: (rows, D).
     """
     assert state.keys is not None, "a sampler's state is embedded exactly"
-    size, rows = process.vocabulary.size, process.rows_of(table)
-    number = min(process.params.top_k, size - 2)
+    size, rows, number = process.vocabulary.size, process.rows_of(table), process.params.top_k
+    assert number <= size - 2, f"{number} winners of {size - 1} leave no rest"
     clean = state.given.flatten().clamp(0, size - 1)
     weights, ids = race(process, state, number, clean)
     inner = torch.cat((clean[:, None], ids), 1)

@@ -31,6 +31,11 @@ def test_without_a_length_there_is_one_block() -> None:
     assert bool((blocks.index[EDITABLE] == 0).all())
 
 
+def test_a_block_longer_than_the_row_is_the_row() -> None:
+    for length in (8, 100, 10**30):
+        assert torch.equal(Blocks.of(EDITABLE, length, 1).index, Blocks.of(EDITABLE, None, 1).index)
+
+
 @pytest.mark.parametrize(("steps", "expected"), [(3, [1, 1, 1]), (4, [2, 1, 1]), (5, [2, 2, 1]), (11, [4, 4, 3])])
 def test_steps_are_shared_out_evenly(steps: int, expected: list[int]) -> None:
     blocks = Blocks.of(EDITABLE, 2, steps)

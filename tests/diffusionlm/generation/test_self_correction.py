@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from diffusionlm.errors import PairingError
 from diffusionlm.generation.canvas import Canvas, Hole, Template, lay_out
@@ -79,3 +80,11 @@ def test_a_process_in_which_no_token_is_wrong_is_refused() -> None:
         PairingError, match=r"self_correction needs a process whose noise includes wrong tokens; .*'mask'"
     ):
         SelfCorrectionParams().editor(process_of("mask"))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rounds": 2**63}, {"tokens": 2**63}, {"patience": 2**63}, {"temperature": 5e-324}, {"rounds": 0}]
+)
+def test_extreme_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        SelfCorrectionParams.model_validate(wrong)

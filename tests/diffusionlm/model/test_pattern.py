@@ -84,18 +84,6 @@ class TestFlexAgreesWithDense:
             dense = (dense.tril() if layout.causal else dense).expand(3, 1, 24, 24)
         assert torch.equal(create_mask(flex.mask_mod, 3, 1, 24, 24, device="cpu"), dense)
 
-    def test_beside_a_cache(self, layout: Layout) -> None:
-        if layout.clean is not None:
-            pytest.skip("[z ; x] is not sampled over")
-        dense = attention_mask(layout)
-        dense = torch.ones(3, 1, 24, 24, dtype=torch.bool) if dense is None else dense
-        dense = dense.tril() if layout.causal else dense
-        columns = torch.tensor([[3, 4, 9], [0, 23, 23], [7, 8, 9]])
-        readable = torch.rand(3, 20, generator=torch.Generator().manual_seed(1)) > 0.3
-        found = cached_mask(layout, columns, readable)
-        expected = dense[torch.arange(3)[:, None], 0, columns][:, :, :20] & readable[:, None]
-        assert torch.equal(found[:, 0].expand_as(expected), expected)
-
     def test_outputs(self, layout: Layout) -> None:
         model = network(dtype=torch.float32, kv_heads=2)
         x, t = tokens(3, 24), torch.zeros(3, 24, dtype=torch.float64)
@@ -105,6 +93,28 @@ class TestFlexAgreesWithDense:
                 model.attention = form
                 outputs.append(model(x, t, layout))
         assert float((outputs[0] - outputs[1]).abs().max()) < 1e-5
+
+
+SAMPLED = [layout for layout in random_layouts() if layout.clean is None]
+
+
+def test_all_but_the_doubled_layouts_are_sampled_over() -> None:
+    """[z ; x] is for training alone; causal and not, in blocks and not, packed and not are left."""
+    assert len(random_layouts()) - len(SAMPLED) == 2
+    for trait in (lambda one: one.causal, lambda one: one.blocks is not None, lambda one: one.segments is not None):
+        assert {trait(layout) for layout in SAMPLED} == {True, False}
+
+
+@pytest.mark.parametrize("layout", SAMPLED, ids=range(len(SAMPLED)))
+def test_beside_a_cache(layout: Layout) -> None:
+    dense = attention_mask(layout)
+    dense = torch.ones(3, 1, 24, 24, dtype=torch.bool) if dense is None else dense
+    dense = dense.tril() if layout.causal else dense
+    columns = torch.tensor([[3, 4, 9], [0, 23, 23], [7, 8, 9]])
+    readable = torch.rand(3, 20, generator=torch.Generator().manual_seed(1)) > 0.3
+    found = cached_mask(layout, columns, readable)
+    expected = dense[torch.arange(3)[:, None], 0, columns][:, :, :20] & readable[:, None]
+    assert torch.equal(found[:, 0].expand_as(expected), expected)
 
 
 def test_flex_is_for_block_diffusion_on_cuda() -> None:

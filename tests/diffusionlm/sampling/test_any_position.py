@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from diffusionlm.errors import PairingError
 from diffusionlm.generation.canvas import Hole, Template, lay_out
@@ -11,7 +12,7 @@ from diffusionlm.generation.loop import Frame, Sampled, sample
 from diffusionlm.process import DiscreteProcess, Head
 from diffusionlm.rng import Draws
 from diffusionlm.sampling import AnyPosition, Filters, Predictor, State
-from diffusionlm.sampling.any_position import AnyPositionParams
+from diffusionlm.sampling.any_position import COUNT, AnyPositionParams
 from tests.oracle.near_certain import TEXT, K, near_certain, oracle, process_of
 
 ORDERS = ["gain", "low_confidence", "random", "left_to_right"]
@@ -291,3 +292,14 @@ def test_under_masks_alone_it_only_fills_unless_edits_are_asked_for() -> None:
     zero = torch.zeros(1, dtype=torch.int64)
     state = State(ids, everywhere, zero.double(), zero, zero + 1, draws, sampler.start(ids, everywhere))
     assert sampler.plan(state).sites.tolist() == [[False, True, False, True]]
+
+
+@pytest.mark.parametrize("key", ["edits", "cooldown", "max_edits", "patience"])
+def test_counts_that_no_tensor_holds_are_refused(key: str) -> None:
+    with pytest.raises(ValidationError, match="less than or equal to 2147483647"):
+        AnyPositionParams.model_validate({key: 2**63})
+    wrong = [(TEXT[0] + 1) % K, *TEXT[1:]]
+    process = process_of("uniform")
+    largest = {"edits": COUNT, "cooldown": COUNT, "max_edits": COUNT, "patience": COUNT}
+    result = refine(oracle(process, near_certain()), rule(process, **largest), wrong)
+    assert result.ids[0].tolist() == list(TEXT)

@@ -162,3 +162,18 @@ def test_a_standing_token_is_weighed_under_the_filtered_distribution() -> None:
         assert torch.equal(drawn.token, draw(logits, u, how).token)
     sure = draw(logits, u, Filters(temperature=0.0), logits.argmax(-1))
     assert sure.standing.tolist() == [1.0] * 6
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 9e-13, -1.0, math.nan, math.inf])
+def test_a_temperature_that_does_not_divide_is_refused(temperature: float) -> None:
+    with pytest.raises(ValidationError):
+        Filters(temperature=temperature)
+
+
+@pytest.mark.parametrize("temperature", [1e-12, 1e300])
+def test_the_most_extreme_temperatures_are_laws(temperature: float) -> None:
+    """Nearly none: the most likely token; very much: every token alike."""
+    logits = torch.tensor([[1e4, -1e4, 3.0]], dtype=torch.float64)
+    found = filter_logits(logits, Filters(temperature=temperature)).softmax(1)
+    expected = [1.0, 0.0, 0.0] if temperature < 1 else [1 / 3] * 3
+    assert found[0].tolist() == pytest.approx(expected)

@@ -282,10 +282,20 @@ def test_a_recipe_gives_its_method_and_nothing_that_is_shared(tmp_path):
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("methods.mask={recipe='quickstrat'}", "did you mean 'quickstart'"),
+        ("methods.mask={recipe='quickstrat'}", "methods.mask.recipe: quickstrat: no such file; did you mean"),
         ("methods.mask.model.width=64", "methods.mask.model.width: methods are compared on one network"),
         ("methods.mask.data.packing=packed", "methods.mask.data: is shared by all methods"),
-        ("seeds=[]", "seeds"),
+        ("methods.mask={recipe='compare_small'}", "methods.mask.recipe: compare_small is a comparison's configuration"),
+        ("seeds=[]", "seeds: [] is not allowed; it must have at least 1"),
+        ("seeds=[0,-1]", "seeds = [0, -1] must be numbers of at least 0"),
+        ("quality.steps=[4,0]", "quality.steps: steps = [4, 0] must be different numbers of at least 1"),
+        ("quality.steps=[4,4]", "quality.steps: steps = [4, 4] must be different numbers of at least 1"),
+        ("methods.mask.process={name='block',block_length=8}", "quality.steps = [2, 8] are too few for 4 blocks"),
+        ("methods.mask.generation.block_length=10", "methods.mask: quality.steps = [2, 8] are too few for 4 blocks"),
+        ("budget.tokens=0", "budget.tokens: 0 is not allowed"),
+        ("budget={flops=nan}", "budget.flops: nan is not allowed"),
+        ("budget={minutes=inf}", "budget.minutes: inf is not allowed"),
+        ("sweep.factors=[1,nan]", "nan is not allowed"),
         ("seeds=[1,1]", "names a seed twice"),
         ("budget=", "budget: is required and missing"),
         ("budget={}", "exactly one of tokens, flops and minutes"),
@@ -314,3 +324,59 @@ def test_means():
     assert Mean.of([1.0, None]) == Mean(1.0, None, 1)
     assert Mean.of([None]).words() == ""
     assert Mean.of([1.0, 3.0]).words(1) == "2.0 ± 1.0"
+
+
+def small(folder: Path, *options: str) -> CompareParams:
+    """Return a comparison of one method that takes a second."""
+    return read(
+        write_toml(folder), "methods.uniform=", "seeds=[0]", "sweep.factors=[1.0]", "quality.steps=[2]", *options
+    )
+
+
+@pytest.mark.parametrize("written", ["", "{", "{}", "[1]", "3", '{"steps": 6}', "\udcff"])
+def test_a_broken_result_is_made_again(tmp_path, written):
+    """A torn file, or one that holds something else: the run is there, and its scores are read from it once more."""
+    params = small(tmp_path)
+    before = compare(params)
+    run = tmp_path / "comparison" / "runs" / "mask" / "seed-0"
+    for name in ("result.json", "quality.json"):
+        (run / name).write_bytes(written.encode(errors="surrogateescape"))
+    after = compare(params)
+    scores = [{k: v for k, v in report.runs[0].items() if k != "seconds"} for report in (before, after)]
+    assert scores[0] == scores[1]
+    assert json.loads((run / "result.json").read_text())["method"] == "mask"
+    assert [point["steps"] for point in json.loads((run / "quality.json").read_text())] == [2]
+
+
+def test_a_broken_configuration_in_the_folder_is_one_line(tmp_path):
+    params = small(tmp_path, "quality.steps=[]")
+    compare(params)
+    config = tmp_path / "comparison" / "config.toml"
+    for wrong in (b"[[[", b"\xff\xfe"):
+        config.write_bytes(wrong)
+        with pytest.raises(
+            ConfigError, match=r"config\.toml is damaged: .*; choose another name, or remove the folder$"
+        ):
+            compare(params)
+
+
+def test_a_folder_that_cannot_be_one_is_named_by_its_own_key(tmp_path):
+    params = small(tmp_path)
+    (tmp_path / "comparison").write_text("a file")
+    with pytest.raises(ConfigError, match=r"comparison cannot be used: .*; choose another folder, or mend its permi"):
+        compare(params)
+
+
+def test_a_method_that_does_not_fit_the_vocabulary_is_named(tmp_path):
+    process = "methods.mask.process={name='logit',accuracy=0.001}"
+    with pytest.raises(ConfigError, match=r"^methods\.mask: process\.accuracy = 0\.001 .* for a vocabulary of 257"):
+        compare(small(tmp_path, process))
+
+
+def test_a_method_that_diverged_has_no_samples_and_a_note(tmp_path):
+    """The other method's are measured all the same."""
+    path = write_toml(tmp_path)
+    options = ("seeds=[0]", "sweep.factors=[1.0]", "quality.steps=[2]", "methods.uniform.optimizer.lr=1e30")
+    report = compare(read(path, *options))
+    assert {point["method"] for point in report.quality} == {"mask"}
+    assert any(flag.startswith("uniform, seed 0: no samples, the network's answer is not") for flag in report.flags)

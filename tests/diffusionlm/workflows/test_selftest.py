@@ -14,6 +14,7 @@ from diffusionlm.sampling import SAMPLERS, Ancestral
 from diffusionlm.workflows import selftest as suite
 from diffusionlm.workflows.params import SelftestParams
 from diffusionlm.workflows.selftest import Effort, checks_of, selftest
+from diffusionlm.workflows.selftest_law import exact_divergence
 from diffusionlm.workflows.selftest_report import SelftestReport
 
 LITTLE = Effort(samples=3000, steps=32, rows=1500, draws=8)
@@ -127,3 +128,30 @@ def test_a_process_by_a_wrong_name_is_one_line():
     assert (result.exit_code, result.stdout) == (2, "")
     assert "known: " in result.stderr
     assert selftest(SelftestParams(processes=("mask",), samples=1000)).record()["failed"] == 0
+
+
+def test_few_samples_do_not_fail_a_right_method_and_names_count_once():
+    """The fewest that are allowed; the KL of exact samples alone is beyond the allowance of many."""
+    report = selftest(SelftestParams(processes=("sphere", "one_shot", "sphere"), samples=1000))
+    assert report.failed == 0
+    names = [(check.kind, check.process, check.method) for check in report.checks]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("number", [1000, 8000])
+def test_the_divergence_of_exact_samples(number):
+    """Its mean and spread over many draws, and the allowance far out in its tail."""
+    law = torch.distributions.Multinomial(number, suite.POINTS.flat())
+    torch.manual_seed(0)
+    p, q = suite.POINTS.flat(), law.sample((1000,)) / number
+    kl = (p * (p / q).log()).sum(1)
+    mean = exact_divergence(suite.POINTS, number, 0.0)
+    assert float(kl.mean()) == pytest.approx(mean, rel=0.06)
+    assert exact_divergence(suite.POINTS, number, 1.0) - mean == pytest.approx(float(kl.std()), rel=0.15)
+    assert float((kl > exact_divergence(suite.POINTS, number, suite.DEVIATIONS)).double().mean()) < 0.01
+
+
+@pytest.mark.parametrize("samples", [0, 999, 10**20])
+def test_a_number_of_samples_that_cannot_be_is_one_line(samples):
+    result = CliRunner().invoke(command.app, ["--set", f"samples={samples}"])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)

@@ -17,7 +17,8 @@ import torch
 import diffusionlm
 import diffusionlm.workflows.train as workflow
 from diffusionlm.checkpoint import Best, load_checkpoint
-from diffusionlm.errors import CheckpointError, ConfigError, DataError
+from diffusionlm.errors import CheckpointError, ConfigError, DataError, DivergedError, PairingError
+from diffusionlm.evaluation.ce_curve import TIMES
 from diffusionlm.training.signals import Terminated
 from diffusionlm.workflows.evaluate import evaluate
 from diffusionlm.workflows.infer import infer
@@ -275,6 +276,65 @@ def test_a_run_that_is_never_finite_can_be_saved(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(workflow.TrainStep, "__call__", step)
     report = train(configuration(write_text(tmp_path), tmp_path / "run", training={"steps": 2}))
     assert "smoothed_loss" not in load_checkpoint(report.checkpoint).state.counters
+
+
+def test_a_clock_that_does_not_belong_to_the_vocabulary_is_a_warning_of_one_line(tmp_path: Path, capsys):
+    """In training and whenever the checkpoint is opened; one that cannot be computed leaves no folder behind."""
+    process = {"name": "logit", "max_t": 0.3}
+    report = train(configuration(write_text(tmp_path), tmp_path / "run", process=process, training={"steps": 2}))
+    told = [line for line in capsys.readouterr().err.splitlines() if "max_t" in line]
+    assert [line[: line.index(" makes")] for line in told] == ["warning: process.max_t = 0.3"]
+    list(infer(InferParams(checkpoint=str(report.folder), device="cpu")))
+    assert capsys.readouterr().err.splitlines()[0] == told[0]
+    for wrong in ({"accuracy": 0.003}, {"max_t": 0.99}):
+        with pytest.raises(ConfigError, match="leaves the clock nothing to run over") as raised:
+            train(configuration(write_text(tmp_path), tmp_path / "no", process={"name": "logit", **wrong}))
+        assert "\n" not in str(raised.value)
+        assert not (tmp_path / "no").exists()
+
+
+def test_a_run_that_diverged_is_saved_without_samples(tmp_path: Path, capsys):
+    sections = {"optimizer": {"name": "adamw", "lr": 1e30}, "training": {"steps": 5}}
+    report = train(configuration(write_text(tmp_path), tmp_path / "run", **sections))
+    assert report.exit_code == 0
+    assert report.checkpoint.is_dir()
+    assert "step 5: no samples: the network's answer is not a number" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "samples.jsonl").exists()
+    with pytest.raises(DivergedError, match="its training diverged"):
+        list(infer(InferParams(checkpoint=str(report.folder), device="cpu", prompts=("the ",))))
+
+
+@pytest.mark.parametrize(
+    ("process", "objective"), [("keep", "ce"), ("keep", "ce_all"), ("logit", "ce"), ("logit_updated", "ce")]
+)
+def test_a_process_without_a_bound_is_validated_by_cross_entropy(
+    tmp_path: Path, capsys, process: str, objective: str
+) -> None:
+    """Under names of its own, at fixed times; nothing that is logged, said or kept claims bits per byte."""
+    params = configuration(
+        write_text(tmp_path), tmp_path / "run", process={"name": process}, objective={"name": objective}
+    )
+    report = train(params)
+    assert report.likelihood is None
+    assert report.baselines is None
+    lines = lines_of(tmp_path / "run")
+    assert not [key for line in lines for key in line if "bits_per_byte" in key or "perplexity" in key]
+    validated = [line for line in lines if "validation/ce" in line]
+    assert [line["step"] for line in validated] == [5, 10, 12]
+    for line in validated:
+        points = [line[f"validation/ce_at_{t:g}"] for t in TIMES]
+        assert line["validation/ce"] == pytest.approx(sum(points) / len(points))
+        assert all(math.isfinite(nats) and nats > 0 for nats in points)
+        assert points[0] == pytest.approx(math.log(257), rel=0.35)
+    best = load_checkpoint(report.checkpoint).state.best
+    assert best is not None
+    assert best.metric == "validation/ce"
+    assert best.value == min(line["validation/ce"] for line in validated)
+    told = capsys.readouterr().err
+    assert "bits per byte" not in told
+    assert "bits/byte" not in told
+    with pytest.raises(PairingError, match=f"process '{process}' has no likelihood bound.*nothing to evaluate"):
+        evaluate(EvalParams(checkpoint=str(report.folder), device="cpu"))
 
 
 def test_without_validation(tmp_path: Path):
