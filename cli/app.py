@@ -55,6 +55,9 @@ Checkpoint = Annotated[
     typer.Option("--checkpoint", metavar="PATH", help="A checkpoint, a run folder (its newest good one), or run@best."),
 ]
 
+# Whether this process is one command and nothing else; then its signals are the command's.
+_is_process = False
+
 # Where the command writes, for the message about a full device: the system's error often names no file.
 _output: ContextVar[Path | None] = ContextVar("output", default=None)
 
@@ -112,6 +115,8 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
         _output.set(None)
+        if _is_process:  # until here a signal ends the process as it would any other, with the same code
+            raise_on_termination()
         try:
             function(*args, **kwargs)
         except FlowLMError as error:
@@ -197,6 +202,7 @@ def make_app(function: Callable[..., None]) -> typer.Typer:
 
 def run(app: typer.Typer) -> None:
     """Run an application as a process: the entry point of a console script."""
+    global _is_process
     streams.prepare()
-    raise_on_termination()
+    _is_process = True
     app()

@@ -26,8 +26,7 @@ def user_path(written: str | Path) -> Path:
         return Path(written).expanduser()
     except RuntimeError:
         raise ConfigError(
-            f"{str(written)!r}: no home folder is known for the ~ at its beginning; write the path out, or put ./ in "
-            "front of it"
+            f"{str(written)!r}: no home folder is known for the ~ at its beginning; write the path out"
         ) from None
 
 

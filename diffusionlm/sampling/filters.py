@@ -100,9 +100,10 @@ def filter_logits(logits: torch.Tensor, filters: Filters) -> torch.Tensor:
         filters: The temperature must be positive; a temperature of 0 has no logits (see ``draw``).
     """
     assert filters.temperature > 0.0, f"temperature {filters.temperature} has no distribution"
-    # The best token's 0 survives the division by any temperature; a large logit over a tiny one is infinite.
     logits = logits.double()
-    logits = (logits - logits.amax(-1, keepdim=True)) / filters.temperature
+    if filters.temperature != 1.0:
+        # The best token's 0 survives the division by any temperature; a large logit over a tiny one is infinite.
+        logits = (logits - logits.amax(-1, keepdim=True)) / filters.temperature
     if filters.top_k is not None:
         logits = keep_top_k(logits, filters.top_k)
     if filters.top_p is not None:

@@ -4,6 +4,7 @@ import pytest
 
 from config.load import load
 from config.overrides import parse
+from diffusionlm.data.params import DataParams
 from diffusionlm.errors import ConfigError, PairingError
 from diffusionlm.workflows.params import TrainParams
 from tests.config.toy import FastParams, NeedyParams, SlowParams, ToyParams
@@ -126,6 +127,13 @@ WRONG = {
         "steps, warmup (and 2 more wrong: loop.compile, loop.steps)",
     ),
 }
+
+
+def test_a_value_that_is_too_short_is_said_in_words():
+    with pytest.raises(
+        ConfigError, match=r"^--set cache=\"\": cache: '' is not allowed; it must have at least 1 character$"
+    ):
+        load(DataParams, None, [parse('cache=""')])
 
 
 @pytest.mark.parametrize("case", WRONG)
