@@ -172,7 +172,7 @@ def test_an_error_of_the_library_keeps_its_kind(toml):
     [
         ("samples.prompts=abc", "samples.prompts: 'abc' is not allowed; it must be a list, in square brackets"),
         ("run.name=\udcff", "run.name: '\\udcff' is not allowed; it must be UTF-8 text"),
-        ("run.name=a/b", r"run.name: 'a/b' is not allowed; it must match ^[^/\\\s][^/\\]*$"),
+        ("run.name=a/b", r"run.name: 'a/b' is not allowed; it must match ^[^/\\\s.\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*$"),
     ],
 )
 def test_texts_and_lists_of_training(option, wanted):
