@@ -14,7 +14,7 @@ import signal
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, TypeVar
 
 import typer
 
@@ -54,6 +54,9 @@ Checkpoint = Annotated[
     str | None,
     typer.Option("--checkpoint", metavar="PATH", help="A checkpoint, a run folder (its newest good one), or run@best."),
 ]
+
+# Whether this process is one command and nothing else; then its signals are the command's.
+_is_process = False
 
 # Where the command writes, for the message about a full device: the system's error often names no file.
 _output: ContextVar[Path | None] = ContextVar("output", default=None)
@@ -118,17 +121,17 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
         _output.set(None)
+        if _is_process:  # until here a signal ends the process as it would any other, with the same code
+            raise_on_termination()
         try:
             function(*args, **kwargs)
         except FlowLMError as error:
             fail(" ".join(str(error).split("\n")))
-        except Terminated as stop:
-            typer.echo(f"{stop.signal_name}: ended", err=True)
-            raise typer.Exit(128 + signal.Signals[stop.signal_name]) from None
-        except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
-            raise typer.Exit(128 + signal.SIGINT) from None
+        except KeyboardInterrupt as stop:
+            _stopped(stop)
         except Exception as error:
+            if (stop := _stop_behind(error)) is not None:
+                _stopped(stop)
             if device_full(error):
                 fail(f"no space left on the device that holds {_full_folder(error)}; free some space and run again")
             if not isinstance(error, OSError) or error.errno not in UNUSABLE_PATH or error.filename is None:
@@ -136,6 +139,20 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             fail(f"cannot use {str(error.filename)!r}: {error.strerror}; check the path and its permissions")
 
     return run
+
+
+def _stopped(stop: KeyboardInterrupt) -> NoReturn:
+    """End as the signal says that has come."""
+    name = stop.signal_name if isinstance(stop, Terminated) else "SIGINT"
+    typer.echo("interrupted" if name == "SIGINT" else f"{name}: ended", err=True)
+    raise typer.Exit(128 + signal.Signals[name]) from None
+
+
+def _stop_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the signal that an error came from, if it did: a compiler that is torn out of its work fails elsewhere."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def device_full(error: BaseException | None) -> bool:
@@ -191,6 +208,7 @@ def make_app(function: Callable[..., None]) -> typer.Typer:
 
 def run(app: typer.Typer) -> None:
     """Run an application as a process: the entry point of a console script."""
+    global _is_process
     streams.prepare()
-    raise_on_termination()
+    _is_process = True
     app()

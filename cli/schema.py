@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from cli import app as frame
+from diffusionlm.errors import ConfigError
 
 
 def schema(
@@ -23,6 +24,8 @@ def schema(
     """Print the JSON Schema of a command's configuration, or write those of all commands."""
     from config import schema as schemas
 
+    if write and command is not None:
+        raise ConfigError(f"schema {command} --write: --write writes those of all commands; leave out one of the two")
     if write:
         for path in schemas.write(folder):
             frame.put(str(path))

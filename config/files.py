@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusionlm.errors import ConfigError
+from diffusionlm.paths import user_path
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -31,11 +32,14 @@ def find(name: str, option: str = "--config ") -> Path:
     Raises:
         ConfigError: Neither exists; the message lists the recipes.
     """
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
+    try:
+        path = user_path(name)
+    except ConfigError as error:
+        raise ConfigError(f"{option}{error}") from None
     if path.is_dir():
         raise ConfigError(f"{option}{name}: is a folder; a TOML file is expected")
+    if path.exists():  # a pipe as well: --config <(make-config)
+        return path
     # A path into the recipes folder works from anywhere, so that the README's command runs outside a checkout as well.
     bare = path.parent == Path(".") or path.parent.as_posix().endswith("config/recipes")
     if bare and path.suffix in ("", ".toml") and path.stem in recipe_names():
@@ -52,12 +56,14 @@ def read(path: Path) -> dict[str, Any]:
         ConfigError: The file cannot be read, is not UTF-8, or is not TOML (with line and column).
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text: byte {error.start} cannot be decoded") from None
     except ValueError:
         raise ConfigError(f"{path}: holds a number of thousands of digits; shorten it") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: lists or tables are nested too deep to be a configuration") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None

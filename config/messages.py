@@ -64,6 +64,10 @@ def describe(root: type[Strict], place: Place, error: ErrorDetails) -> str:
         return f"{key}: {shown(error['input'])} is not allowed; it must have at least {context['min_length']}"
     if kind == "tuple_type":
         return f"{key}: {shown(error['input'])} is not allowed; it must be a list, in square brackets"
+    if " should have " in error["msg"]:
+        return (
+            f"{key}: {shown(error['input'])} is not allowed; it must have {error['msg'].partition(' should have ')[2]}"
+        )
     wanted = error["msg"].removeprefix("Input should be ").split(", unable")[0].split(", got")[0]
     return f"{key}: {shown(error['input'])} is not allowed; it must be {wanted}"
 

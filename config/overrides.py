@@ -59,7 +59,7 @@ def parse_value(text: str) -> Any:
         return ABSENT
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except ValueError:  # not TOML, or a number of more digits than Python reads
+    except (ValueError, RecursionError):  # not TOML, or a number or a nesting longer than Python reads
         return text
     # A line break could smuggle in further keys; then the text was not one value.
     return parsed["value"] if len(parsed) == 1 else text

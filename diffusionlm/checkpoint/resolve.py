@@ -15,6 +15,7 @@ from diffusionlm.checkpoint.load import load_checkpoint
 from diffusionlm.checkpoint.manifest import MANIFEST, verify
 from diffusionlm.checkpoint.store import Skipped, list_checkpoints, newest_good
 from diffusionlm.errors import CheckpointError
+from diffusionlm.paths import user_path
 
 CHECKPOINTS = "checkpoints"
 BEST = "@best"
@@ -43,8 +44,8 @@ def resolve_checkpoint(name: str | Path) -> Resolved:
         CheckpointError: Nothing is there, or everything that is there is damaged.
     """
     text = str(name)
-    wants_best = text.endswith(BEST) and not Path(text).exists()
-    path = Path(text.removesuffix(BEST)) if wants_best else Path(text)
+    wants_best = text.endswith(BEST) and not user_path(text).exists()
+    path = user_path(text.removesuffix(BEST) if wants_best else text)
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise CheckpointError(f"{path} {what}; give a run folder or one of its {CHECKPOINTS}/step-N folders")

@@ -13,13 +13,15 @@ from diffusionlm.data.documents import Documents
 from diffusionlm.data.make import make_data
 from diffusionlm.data.shards import INDEX, VERSION, open_shards
 from diffusionlm.data.store import TokenStore
-from diffusionlm.errors import DataError
+from diffusionlm.errors import ConfigError, DataError
+from diffusionlm.paths import user_path
 from diffusionlm.tokenizer import Tokenizer
 
 STALE_SECONDS = 24 * 3600
 """A half-made entry in which nothing has been written for so long is a killed run's."""
 
-_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG)
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+_ADVICE = "set data.cache to a folder or to 'none', or the environment's FLOWLM_CACHE to a folder"
 
 
 class UnwritableCache(DataError):
@@ -31,12 +33,18 @@ def cache_folder(setting: str) -> Path | None:
 
     Args:
         setting: A folder, ``"none"``, or ``"auto"``: ``$FLOWLM_CACHE`` if it is set, else ``~/.cache/flowlm``.
+
+    Raises:
+        UnwritableCache: The folder lies in a home folder that is not known.
     """
     if setting == "none":
         return None
     if setting == "auto":
         setting = os.environ.get("FLOWLM_CACHE") or "~/.cache/flowlm"
-    return Path(setting).expanduser()
+    try:
+        return user_path(setting)
+    except ConfigError as error:
+        raise UnwritableCache(f"cannot write the token cache {error}; {_ADVICE}") from None
 
 
 def cached_store(documents: Documents, tokenizer: Tokenizer, folder: Path, workers: int) -> TokenStore:
@@ -75,8 +83,7 @@ def _make(documents: Documents, tokenizer: Tokenizer, entry: Path, workers: int)
     except OSError as error:
         if error.errno in _UNWRITABLE:
             raise UnwritableCache(
-                f"cannot write the token cache {str(entry.parent)!r}: {error.strerror}; set data.cache to a folder or "
-                "to 'none', or the environment's FLOWLM_CACHE to a folder"
+                f"cannot write the token cache {str(entry.parent)!r}: {error.strerror}; {_ADVICE}"
             ) from None
         # Another run may have made the same entry in the meantime; anything else is the disk.
         if not (entry / INDEX).is_file():

@@ -52,7 +52,7 @@ class DataParams(CorpusParams):
     """Steps prepared ahead in a background thread; 0 prepares each when asked."""
     shuffle_buffer: int = Field(1024, ge=0)
     """Streamed sources: documents that are shuffled together; 0 keeps their order."""
-    cache: str = "auto"
+    cache: str = Field(default="auto", min_length=1)
     """Where tokenized text is kept: a folder, "none" (memory), or "auto" ($FLOWLM_CACHE, else ~/.cache/flowlm)."""
 
     @model_validator(mode="after")

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from diffusionlm.errors import DivergedError
 from diffusionlm.generation.blocks import Blocks
 from diffusionlm.generation.canvas import Canvas
 from diffusionlm.lazy import torch
@@ -119,7 +118,6 @@ def sample(
         if rows.numel():
             shown, within = z if plan.shown is None else plan.shown, t if plan.told is None else plan.told
             logits = predictor.predict(shown, blocks.model_time(process, block, within), rows)
-            _refuse_nan(logits)
             times = blocks.own_time(process, block, within)
             logits = turned(logits, shown, times, rows, process, predictor.kind, wanted)
         moved = sampler.step(state, plan, rows, logits)
@@ -137,15 +135,6 @@ def sample(
             observe(_frame(n, canvas, z, z_new, process.is_noise(z_new), settled))
         z, n = z_new, n + 1
     return Sampled(z, nfe, n, tuple(changes), start)
-
-
-def _refuse_nan(logits: torch.Tensor) -> None:
-    """Refuse an answer (N, K) of a network that has diverged; from large weights it may take a few steps to come."""
-    if not bool(logits.amax(1).isfinite().all()):
-        raise DivergedError(
-            "the network's answer is not a number: its training diverged; train again with a lower learning rate, or "
-            "sample an earlier checkpoint"
-        )
 
 
 def _guided(

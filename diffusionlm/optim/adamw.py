@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from diffusionlm.lazy import torch
-from diffusionlm.optim.base import Optimizer, ParameterGroup
+from diffusionlm.optim.base import LARGEST_RATE, Optimizer, ParameterGroup
 from diffusionlm.optim.width import width_scale
 from diffusionlm.params import Strict
 
@@ -31,19 +31,19 @@ class AdamWParams(Strict):
     """AdamW for every parameter, with an optional learning rate of its own for each role."""
 
     name: Literal["adamw"] = "adamw"
-    lr: float = Field(default=1e-3, ge=0)
+    lr: float = Field(default=1e-3, ge=0, le=LARGEST_RATE)
     """Learning rate at the top of the schedule."""
-    embedding_lr: float | None = Field(default=None, ge=0)
+    embedding_lr: float | None = Field(default=None, ge=0, le=LARGEST_RATE)
     """Learning rate of token embeddings; lr if not set."""
-    head_lr: float | None = Field(default=None, ge=0)
+    head_lr: float | None = Field(default=None, ge=0, le=LARGEST_RATE)
     """Learning rate of the output head; lr if not set."""
-    vector_lr: float | None = Field(default=None, ge=0)
+    vector_lr: float | None = Field(default=None, ge=0, le=LARGEST_RATE)
     """Learning rate of norm gains and biases; lr if not set."""
     betas: tuple[Beta, Beta] = (0.9, 0.95)
     """Decay rates of the two moment averages."""
     eps: float = Field(default=1e-8, gt=0)
     """Added to the root of the second moment."""
-    weight_decay: float = Field(default=0.1, ge=0)
+    weight_decay: float = Field(default=0.1, ge=0, le=LARGEST_RATE)
     """Decoupled decay of hidden and head matrices, times the learning rate; embeddings and vectors have none."""
     base_width: int | None = Field(default=None, ge=1)
     """Width that the rates are for: hidden and head matrices learn at lr·base_width/fan-in (µP, arXiv:2203.03466)."""

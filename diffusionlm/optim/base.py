@@ -20,6 +20,9 @@ from diffusionlm.errors import CheckpointError, ConfigError
 from diffusionlm.lazy import torch
 from diffusionlm.optim.width import Scale, unscaled
 
+LARGEST_RATE = 1e30
+"""Learning rates and decays above it overflow float32 in the update itself."""
+
 if TYPE_CHECKING:
     from diffusionlm.params import Strict
 

@@ -25,7 +25,7 @@ from pydantic import Field
 
 from diffusionlm.lazy import torch
 from diffusionlm.optim.adamw import Beta, adamw_update
-from diffusionlm.optim.base import Optimizer, ParameterGroup
+from diffusionlm.optim.base import LARGEST_RATE, Optimizer, ParameterGroup
 from diffusionlm.optim.width import width_scale
 from diffusionlm.params import Strict
 
@@ -38,13 +38,13 @@ class MuonParams(Strict):
     """Muon for hidden matrices and AdamW for everything else."""
 
     name: Literal["muon"] = "muon"
-    lr: float = Field(default=0.02, ge=0)
+    lr: float = Field(default=0.02, ge=0, le=LARGEST_RATE)
     """Learning rate of hidden matrices at the top of the schedule (spectral norm per step)."""
-    embedding_lr: float = Field(default=3e-3, ge=0)
+    embedding_lr: float = Field(default=3e-3, ge=0, le=LARGEST_RATE)
     """AdamW learning rate of token embeddings."""
-    head_lr: float = Field(default=3e-3, ge=0)
+    head_lr: float = Field(default=3e-3, ge=0, le=LARGEST_RATE)
     """AdamW learning rate of the output head."""
-    vector_lr: float = Field(default=3e-3, ge=0)
+    vector_lr: float = Field(default=3e-3, ge=0, le=LARGEST_RATE)
     """AdamW learning rate of norm gains and biases."""
     momentum: Beta = 0.95
     """Decay rate of the momentum average of hidden matrices."""
@@ -58,7 +58,7 @@ class MuonParams(Strict):
     """AdamW: decay rates of the two moment averages."""
     eps: float = Field(default=1e-10, gt=0)
     """AdamW: added to the root of the second moment."""
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0, le=LARGEST_RATE)
     """Decoupled decay of hidden and head matrices, times the learning rate; embeddings and vectors have none."""
     base_width: int | None = Field(default=None, ge=1)
     """Width that head_lr is for: it becomes head_lr·base_width/width; hidden matrices follow the spectral rule."""

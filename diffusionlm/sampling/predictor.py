@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from diffusionlm.errors import DivergedError
 from diffusionlm.lazy import torch
 from diffusionlm.model.cache import KVCache, NewColumns
 from diffusionlm.process import Layout, Process
@@ -94,7 +95,7 @@ class ModelPredictor:
         view = View(z, t, layout) if self.process is None else self.process.canvas_view(z, t, layout)
         with torch.no_grad():
             logits = self.model.logits(self.model(view.tokens, view.t, view.layout, rows))
-        return logits if logits.dtype == torch.float64 else logits.float()
+        return checked(logits)
 
     def _layout_of(self, samples: torch.Tensor) -> Layout:
         """Return the layout of some rows of a batch (S,)."""
@@ -146,7 +147,7 @@ class CachedPredictor:
         with torch.no_grad():
             logits = self.model.logits(self.model(tokens, times, layout, at, new))
         cache.valid |= needed & settled
-        return logits if logits.dtype == torch.float64 else logits.float()
+        return checked(logits)
 
     def _seen(self, layout: Layout, rows: torch.Tensor, batch: int, length: int) -> torch.Tensor:
         """Return (B, T) bool: the columns that some wanted position sees, directly or through others."""
@@ -158,6 +159,21 @@ class CachedPredictor:
         )
         seen = rank <= last[:, None]
         return seen if layout.segments is None else seen & (layout.segments > 0)
+
+
+def checked(logits: torch.Tensor) -> torch.Tensor:
+    """Return the logits in the precision that samplers compute in.
+
+    Raises:
+        DivergedError: A logit is not a number or infinitely large. Without the check a sampler would fail further on,
+            or return text that no weight stands behind.
+    """
+    if logits.numel() and not bool(logits.amax() < torch.inf):
+        raise DivergedError(
+            "the network's answer is not a number: its training diverged; train again with a lower learning rate, or "
+            "sample an earlier checkpoint"
+        )
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def renumbered(samples: torch.Tensor, batch: int) -> torch.Tensor:

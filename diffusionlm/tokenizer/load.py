@@ -8,6 +8,7 @@ from typing import Literal
 
 from diffusionlm.errors import TokenizerError
 from diffusionlm.params import Strict
+from diffusionlm.paths import UserPath
 from diffusionlm.tokenizer import files, tokenizer_json
 from diffusionlm.tokenizer.base import Texts, Tokenizer, TokenizerRecipe
 from diffusionlm.tokenizer.bpe import BPETokenizer
@@ -21,7 +22,7 @@ class FilesParams(Strict):
     """A tokenizer that was trained before, GPT-2's files, or the tokenizer.json of another model."""
 
     name: Literal["files"] = "files"
-    path: Path
+    path: UserPath
     """The folder with the tokenizer's files, or a tokenizer.json."""
 
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from io import FileIO
-from pathlib import Path
 from stat import S_ISREG
 from typing import Protocol, TypeVar
 
@@ -15,6 +14,7 @@ from diffusionlm.errors import DataError
 from diffusionlm.generation import SamplingParams
 from diffusionlm.generation.trace import Trace
 from diffusionlm.generation.watch import LiveCanvas
+from diffusionlm.paths import user_path
 from diffusionlm.workflows.opened import Opened
 
 
@@ -91,7 +91,7 @@ def _traces(file: str | None) -> Iterator[Callable[[Iterator[str]], None]]:
         return
     if file in ("", "-"):
         raise DataError(f"a trace goes to a file, got {file!r}; give a name such as trace.jsonl")
-    path = Path(file).expanduser()
+    path = user_path(file)
     new, written = not path.exists(), False
 
     def write(lines: Iterator[str]) -> None:

@@ -12,10 +12,12 @@ from diffusionlm.generation.params import GenerationParams
 from diffusionlm.model.params import TransformerParams
 from diffusionlm.objective import OBJECTIVES
 from diffusionlm.optim import OPTIMIZERS
+from diffusionlm.paths import UserPath
 from diffusionlm.process import PROCESSES
 from diffusionlm.registry import params_name
 from diffusionlm.sampling import SAMPLERS
 from diffusionlm.workflows.command import (
+    MOST_THREADS,
     AnyObjective,
     AnyOptimizer,
     AnyProcess,
@@ -56,7 +58,7 @@ class BenchTrainParams(CommandParams):
     """Time a transformers-based masked-diffusion step of the same shape as well (needs the dev group)."""
     device: Device = "auto"
     """Where to compute; auto = CUDA, else CPU; mps is not supported yet."""
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """CPU threads of torch; 0 = torch's own choice."""
     warmup: int = Field(default=3, ge=0)
     """Steps before timing starts."""
@@ -64,7 +66,7 @@ class BenchTrainParams(CommandParams):
     """Timed steps; p20, p50 and p80 are over these."""
     seed: int = Field(default=0, ge=0)
     """Seed of the weights, the tokens and the noise."""
-    output: Path | None = None
+    output: UserPath | None = None
     """CSV file to append the rows to; unset = only print them."""
 
     def output_folder(self) -> Path | None:
@@ -93,13 +95,13 @@ class BenchInferParams(CommandParams):
     """Arithmetic of the network."""
     device: Device = "auto"
     """Where to compute; auto = CUDA, else CPU; mps is not supported yet."""
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """CPU threads of torch; 0 = torch's own choice."""
     warmup: int = Field(default=1, ge=0)
     """Rounds before timing starts."""
     repeats: int = Field(default=5, gt=0)
     """Timed rounds; p20, p50 and p80 are over these."""
-    output: Path | None = None
+    output: UserPath | None = None
     """CSV file to append the rows to; unset = only print them."""
 
     @model_validator(mode="after")
@@ -133,7 +135,7 @@ class BenchTokenizerParams(CommandParams):
     """Timed rounds of each task; p20, p50 and p80 are over these."""
     cold_starts: int = Field(default=1, ge=0)
     """Times that everything of ours is compiled anew, from an empty cache; each takes many seconds."""
-    output: Path | None = None
+    output: UserPath | None = None
     """CSV file to append the rows to; unset = only print them."""
 
     def output_folder(self) -> Path | None:
@@ -146,7 +148,7 @@ class BenchDataParams(CommandParams):
 
     command: ClassVar[str] = "bench-data"
 
-    shards: Path | None = None
+    shards: UserPath | None = None
     """A folder of shards to read; unset = random tokens in a temporary folder."""
     tokens: int = Field(default=100_000_000, gt=0)
     """Random tokens, two bytes each; 500000000 are a gigabyte."""
@@ -164,7 +166,7 @@ class BenchDataParams(CommandParams):
     """How long a step takes itself, besides reading its ids; 0 finds the loader's limit."""
     steps: int = Field(default=200, gt=0)
     """Steps of a round."""
-    threads: int = Field(default=1, ge=0)
+    threads: int = Field(default=1, ge=0, le=MOST_THREADS)
     """CPU threads of torch; 0 = torch's own choice."""
     warmup: int = Field(default=1, ge=0)
     """Rounds before timing starts."""
@@ -172,7 +174,7 @@ class BenchDataParams(CommandParams):
     """Timed rounds; p20, p50 and p80 are over these."""
     seed: int = Field(default=0, ge=0)
     """Seed of the tokens and of the order."""
-    output: Path | None = None
+    output: UserPath | None = None
     """CSV file to append the rows to; unset = only print them."""
 
     def output_folder(self) -> Path | None:

@@ -35,6 +35,9 @@ else:
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["fp32", "bf16"]
 
+MOST_THREADS = 1024
+"""More CPU threads than any machine has use for; with tens of thousands the libraries below crash without a word."""
+
 
 class CommandParams(Strict):
     """The configuration of a command."""

@@ -22,10 +22,12 @@ from diffusionlm.model.params import TransformerParams
 from diffusionlm.objective import OBJECTIVES
 from diffusionlm.optim import LR_SCHEDULES, OPTIMIZERS, EMAParams
 from diffusionlm.params import Strict
+from diffusionlm.paths import UserPath
 from diffusionlm.process import PROCESSES
 from diffusionlm.tokenizer import TOKENIZERS
 from diffusionlm.training.params import ValidationParams
 from diffusionlm.workflows.command import (
+    MOST_THREADS,
     AnyObjective,
     AnyOptimizer,
     AnyProcess,
@@ -184,7 +186,7 @@ class CompareParams(CommandParams):
 
     name: str = Field(default="comparison", pattern=r"^[^/\\\s][^/\\]*$")
     """The comparison's name; its folder is runs/<name> unless set."""
-    folder: Path | None = None
+    folder: UserPath | None = None
     """Where everything goes. The same command again goes on where it was."""
     methods: dict[str, MethodParams] = Field(min_length=1)
     """The methods by name: each a table, with the name of a packaged recipe in ``recipe`` if it starts from one."""
@@ -210,7 +212,7 @@ class CompareParams(CommandParams):
     """Draw the results as PNG (needs matplotlib)."""
     device: Device = "auto"
     """Where to compute; auto = CUDA, else CPU; mps is not supported yet."""
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """CPU threads of torch; 0 = torch's own choice."""
     format: Literal["text", "json"] = "text"
     """What goes to stdout: tables, or one JSON object."""

@@ -6,11 +6,11 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from diffusionlm.errors import DataError
 from diffusionlm.generation import Generation, generate
+from diffusionlm.paths import user_path
 from diffusionlm.workflows.batch_by_batch import batch_by_batch
 from diffusionlm.workflows.opened import open_checkpoint
 from diffusionlm.workflows.params import InferParams
@@ -89,9 +89,12 @@ def _prompts_of(file: str | None) -> list[str]:
         if not line.strip():
             continue
         try:
-            prompts.append(str(json.loads(line)["prompt"]))
-        except (ValueError, KeyError, TypeError):
+            prompt = json.loads(line)["prompt"]
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise DataError(f'{file}, line {number}: expected a JSON object with a "prompt"') from None
+        if not isinstance(prompt, str):
+            raise DataError(f'{file}, line {number}: "prompt" holds a {type(prompt).__name__}, not text')
+        prompts.append(prompt)
     return prompts
 
 
@@ -102,7 +105,7 @@ def read_text(file: str) -> str:
         DataError: It cannot be read, or is not UTF-8.
     """
     try:
-        raw = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
+        raw = sys.stdin.buffer.read() if file == "-" else user_path(file).read_bytes()
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not UTF-8 at byte {error.start}; convert it first") from None

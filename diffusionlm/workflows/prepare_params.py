@@ -9,6 +9,7 @@ from pydantic import Field
 
 from diffusionlm.data import SOURCES
 from diffusionlm.data.params import CorpusParams
+from diffusionlm.paths import UserPath
 from diffusionlm.tokenizer import TOKENIZERS
 from diffusionlm.workflows.command import AnySource, AnyTokenizer, CommandParams
 
@@ -22,7 +23,7 @@ class TokenizerTrainParams(CommandParams):
     """The text to learn from."""
     tokenizer: AnyTokenizer = TOKENIZERS["bpe"].Params()
     """The tokenizer."""
-    output: Path = Path("tokenizer")
+    output: UserPath = Path("tokenizer")
     """Folder for the files; it must be new or empty."""
 
     def output_folder(self) -> Path:
@@ -39,7 +40,7 @@ class MakeDataParams(CommandParams):
     """Which text, what is held out, and how many processes tokenize."""
     tokenizer: AnyTokenizer = TOKENIZERS["bpe"].Params()
     """The tokenizer, trained on the training side alone; name = "files" takes a trained one."""
-    output: Path = Path("shards")
+    output: UserPath = Path("shards")
     """Folder for the shards, ``train`` and ``validation`` in it; it must be new or empty."""
     shard_tokens: int = Field(default=100_000_000, gt=0)
     """Most tokens in one shard."""

@@ -17,6 +17,7 @@ from diffusionlm.objective import OBJECTIVES
 from diffusionlm.optim import LR_SCHEDULES, OPTIMIZERS
 from diffusionlm.optim.schedule import span_steps
 from diffusionlm.params import Strict
+from diffusionlm.paths import UserPath
 from diffusionlm.process import PROCESSES, Vocabulary
 from diffusionlm.registry import params_name
 from diffusionlm.runlog import RunLogParams
@@ -24,6 +25,7 @@ from diffusionlm.sampling import SAMPLERS
 from diffusionlm.tokenizer import TOKENIZERS
 from diffusionlm.training.params import CheckpointingParams, SamplesParams, TrainingParams, ValidationParams
 from diffusionlm.workflows.command import (
+    MOST_THREADS,
     AnyObjective,
     AnyOptimizer,
     AnyProcess,
@@ -38,9 +40,9 @@ from diffusionlm.workflows.debug import shrink
 class RunParams(Strict):
     """Where a run lives and what makes it repeatable."""
 
-    name: str = Field(default="run", pattern=r"^[^/\\\s][^/\\]*$")
-    """The run's name in logs; its folder is runs/<name> unless set."""
-    folder: Path | None = None
+    name: str = Field(default="run", pattern=r"^[^/\\\s.\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*$")
+    """The run's name in logs; its folder is runs/<name> unless set. No slash, no dot at the beginning."""
+    folder: UserPath | None = None
     """The run folder: configuration, metrics, samples and checkpoints. It must be new or empty, or resumed."""
     resume: str = ""
     """Empty = start anew; "auto" = continue from the folder's newest good checkpoint if it has one; or a checkpoint."""
@@ -48,7 +50,7 @@ class RunParams(Strict):
     """Seed of everything random in training: initialisation, data order, noise, dropout."""
     device: Device = "auto"
     """Where to train; auto = CUDA, else CPU; mps is not supported yet."""
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """CPU threads of torch; 0 = torch's own choice."""
     deterministic: bool = False
     """Refuse kernels whose result may differ between two runs on one GPU; the CPU always repeats itself."""

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from diffusionlm.generation.params import GenerationParams, InfillingParams
-from diffusionlm.workflows.command import AnySource, CommandParams, Device, Precision
+from diffusionlm.workflows.command import MOST_THREADS, AnySource, CommandParams, Device, Precision
 
 
 class CheckpointParams(CommandParams):
@@ -24,7 +24,7 @@ class CheckpointParams(CommandParams):
     """Where to compute; auto = CUDA, else CPU; mps is not supported yet."""
     precision: Precision = "fp32"
     """Arithmetic of the network."""
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """CPU threads of torch; 0 = torch's own choice."""
 
 

@@ -1,6 +1,7 @@
 """The frame of every command: how errors end, and what a user sees of them."""
 
 import errno
+import signal
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from cli import app as frame
 from diffusionlm.errors import CheckpointError, ConfigError
+from diffusionlm.training.signals import Terminated
 
 
 def result_of(error):
@@ -38,6 +40,15 @@ def test_a_fault_of_ours_keeps_its_exception():
 
 def test_an_interrupt_is_130():
     assert result_of(KeyboardInterrupt()).exit_code == 130
+
+
+def test_a_signal_behind_an_error_is_what_ends():
+    broken = RuntimeError("no compiled object yet")
+    broken.__context__ = Terminated(signal.SIGTERM)
+    outer = RuntimeError("could not compile")
+    outer.__cause__ = broken
+    result = result_of(outer)
+    assert (result.exit_code, result.stderr) == (143, "SIGTERM: ended\n")
 
 
 def full_with_cause():

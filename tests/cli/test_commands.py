@@ -310,3 +310,5 @@ def test_schema_prints_and_writes(tmp_path):
     assert result.exit_code == 0
     assert (tmp_path / "train.json").exists()
     assert CliRunner().invoke(main.app, ["schema", "trian"]).exit_code == 2
+    result = CliRunner().invoke(main.app, ["schema", "train", "--write", "--folder", str(tmp_path / "other")])
+    assert (result.exit_code, (tmp_path / "other").exists()) == (2, False)

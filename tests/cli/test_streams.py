@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,17 @@ def test_termination_cleans_up(tmp_path, name, code, words):
     done = run(body, before=before)
     assert (done.returncode, done.stderr) == (code, words)
     assert not path.exists()
+
+
+def test_a_signal_before_the_command_has_begun_has_its_own_code():
+    before = (
+        "import os, signal, time, typer.main\n"
+        "made = typer.main.get_command\n"
+        "def slow(app):\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(60)\n    return made(app)\n"
+        "typer.main.get_command = slow\n"
+    )
+    done = run("frame.put('begun')", before=before)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, b"")
 
 
 def test_nohup_is_respected():

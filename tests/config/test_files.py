@@ -1,5 +1,8 @@
 """Which file ``--config`` means, and what a file that cannot be read says."""
 
+import os
+import threading
+
 import pytest
 
 from config import files
@@ -55,3 +58,30 @@ def test_a_number_of_more_digits_than_python_reads(tmp_path):
     path.write_text(f"a = {'9' * 5000}")
     with pytest.raises(ConfigError, match=r"a\.toml: holds a number of thousands of digits"):
         files.read(path)
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_bytes(b"\xef\xbb\xbf[a]\nb = 1\n")
+    assert files.read(path) == {"a": {"b": 1}}
+
+
+def test_nesting_deeper_than_python_reads(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text(f"a = {'[' * 5000}{']' * 5000}")
+    with pytest.raises(ConfigError, match=r"a\.toml: lists or tables are nested too deep"):
+        files.read(path)
+
+
+def test_a_pipe_is_a_file_as_well(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_text("a = 1\n"))
+    writer.start()
+    assert files.read(files.find(str(pipe))) == {"a": 1}
+    writer.join()
+
+
+def test_a_home_folder_that_is_not_known():
+    with pytest.raises(ConfigError, match=r"^--config '~no-such-user/a.toml': no home folder is known"):
+        files.find("~no-such-user/a.toml")

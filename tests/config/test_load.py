@@ -4,6 +4,7 @@ import pytest
 
 from config.load import load
 from config.overrides import parse
+from diffusionlm.data.params import DataParams
 from diffusionlm.errors import ConfigError, PairingError
 from diffusionlm.workflows.params import TrainParams
 from tests.config.toy import FastParams, NeedyParams, SlowParams, ToyParams
@@ -128,6 +129,13 @@ WRONG = {
 }
 
 
+def test_a_value_that_is_too_short_is_said_in_words():
+    with pytest.raises(
+        ConfigError, match=r"^--set cache=\"\": cache: '' is not allowed; it must have at least 1 character$"
+    ):
+        load(DataParams, None, [parse('cache=""')])
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_a_mistake_is_one_line(toml, case):
     text, wanted = WRONG[case]
@@ -164,7 +172,7 @@ def test_an_error_of_the_library_keeps_its_kind(toml):
     [
         ("samples.prompts=abc", "samples.prompts: 'abc' is not allowed; it must be a list, in square brackets"),
         ("run.name=\udcff", "run.name: '\\udcff' is not allowed; it must be UTF-8 text"),
-        ("run.name=a/b", r"run.name: 'a/b' is not allowed; it must match ^[^/\\\s][^/\\]*$"),
+        ("run.name=a/b", r"run.name: 'a/b' is not allowed; it must match ^[^/\\\s.\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*$"),
     ],
 )
 def test_texts_and_lists_of_training(option, wanted):

@@ -25,6 +25,8 @@ from diffusionlm.errors import ConfigError
         ('""', ""),
         ("1\nother = 2", "1\nother = 2"),
         ("9" * 5000, "9" * 5000),
+        ("[" * 5000, "[" * 5000),
+        ("[" * 5000 + "]" * 5000, "[" * 5000 + "]" * 5000),
     ],
 )
 def test_values(text, value):

@@ -186,6 +186,12 @@ class TestEveryProcess:
         assert kind.state in ("ids", "simplex")
 
 
+def in_random_order(many: int) -> torch.Tensor:
+    """Return the midpoints of as many equal parts of (0, 1), float64, in an order that is always the same."""
+    points = (torch.arange(many, dtype=torch.float64) + 0.5) / many
+    return points[torch.randperm(many, generator=torch.Generator().manual_seed(0))]
+
+
 BOUNDED = [process for process in variants() if process.bound != "none"]
 
 
@@ -200,7 +206,9 @@ def test_weights_make_an_unbiased_estimate(process: Process) -> None:
     """Guessing costs ln K a token, whatever κ and ν: weight × loss of a flat head averages to it."""
     many, length = 20_000, 4
     batch = lay_rows([[(i, [1] * length)] for i in range(many)], length)
-    levels = ((torch.arange(many, dtype=torch.float64) + 0.5) / many)[torch.randperm(many)]
+    levels = ((torch.arange(many, dtype=torch.float64) + 0.5) / many)[
+        torch.randperm(many, generator=torch.Generator().manual_seed(0))
+    ]
     for measure in ("t", "level"):
         t = levels if measure == "t" else process.time_of_level(levels)
         out = corrupt(process, batch, t, measure=measure)
@@ -237,7 +245,12 @@ def test_an_evaluators_levels(process: Process, choice: Choice) -> None:
         assert bool((out.weight.float().isfinite() & (out.weight >= 0)).all())
     many, length = 20_000, 4
     batch = lay_rows([[(i, [1] * length)] for i in range(many)], length)
-    out = at(batch, ((torch.arange(many, dtype=torch.float64) + 0.5) / many)[torch.randperm(many)])
+    out = at(
+        batch,
+        ((torch.arange(many, dtype=torch.float64) + 0.5) / many)[
+            torch.randperm(many, generator=torch.Generator().manual_seed(0))
+        ],
+    )
     index = (out.weight > 0).flatten().nonzero().squeeze(1)
     loss = bound_of(process, out, "leave_one_out").loss or cross_entropy
     weight = out.weight if out.importance is None else out.weight * out.importance

@@ -17,6 +17,7 @@ from typing import Any
 from diffusionlm.data.documents import Documents
 from diffusionlm.errors import DataError
 from diffusionlm.params import Strict
+from diffusionlm.paths import user_path
 
 
 class Source(Documents):
@@ -41,13 +42,15 @@ def find_files(pattern: str) -> list[Path]:
     """Return the files that a path or a glob pattern (``**`` included) names, sorted by path.
 
     Raises:
-        DataError: Nothing is there, or the path is a folder.
+        DataError: Nothing is there, or something other than a file.
     """
-    path = Path(pattern).expanduser()
+    path = user_path(pattern)
     if path.is_dir():
         raise DataError(f"{pattern!r} is a folder; give a file or a pattern such as {str(path / '*')!r}")
-    if path.exists():
+    if path.is_file():
         return [path]
+    if path.exists():
+        raise DataError(f"{pattern!r} is a pipe or a device; a text is read more than once: give a file that holds it")
     if glob.has_magic(pattern):
         files = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file())
         if files:

@@ -12,6 +12,7 @@ from diffusionlm.data.documents import InvalidUTF8, checked_utf8
 from diffusionlm.data.sources.base import Source, files_fingerprint, read_bytes
 from diffusionlm.errors import DataError
 from diffusionlm.params import Strict
+from diffusionlm.paths import user_path
 
 
 class FolderParams(Strict):
@@ -33,7 +34,7 @@ class FolderSource(Source):
 
     def __init__(self, params: FolderParams) -> None:
         self.params = params
-        self.root = Path(params.path).expanduser()
+        self.root = user_path(params.path)
         if not self.root.is_dir():
             raise DataError(f"folder {params.path!r} does not exist; check the path (it is relative to {Path.cwd()})")
         self.files = sorted((f for f in self.root.rglob("*") if self._wanted(f)), key=self._relative)

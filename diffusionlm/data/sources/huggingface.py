@@ -10,13 +10,13 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 from diffusionlm.data.documents import Documents, text_to_bytes
 from diffusionlm.data.sources.base import Source, check_field, text_of
 from diffusionlm.errors import DataError
 from diffusionlm.params import Strict
+from diffusionlm.paths import UserPath, user_path
 
 
 class HuggingFaceParams(Strict):
@@ -35,7 +35,7 @@ class HuggingFaceParams(Strict):
     """Column that holds the text."""
     streaming: bool = False
     """Read while training instead of downloading and tokenizing first."""
-    cache_dir: Path | None = None
+    cache_dir: UserPath | None = None
     """Where downloads are kept; by default where ``datasets`` keeps them."""
     offline: bool = False
     """Use only what has been downloaded before."""
@@ -107,7 +107,7 @@ def _open(params: HuggingFaceParams) -> Any:
     """Open one split with ``datasets``."""
     import datasets
 
-    local = Path(params.path).expanduser()
+    local = user_path(params.path)
     if (local / "state.json").is_file() or (local / "dataset_dict.json").is_file():
         saved = datasets.load_from_disk(str(local))
         if isinstance(saved, datasets.DatasetDict):
@@ -120,7 +120,7 @@ def _open(params: HuggingFaceParams) -> Any:
         params.config,
         split=params.split,
         streaming=params.streaming,
-        cache_dir=None if params.cache_dir is None else str(params.cache_dir.expanduser()),
+        cache_dir=None if params.cache_dir is None else str(params.cache_dir),
         revision=params.revision,
     )
 

@@ -53,7 +53,7 @@ class JSONLSource(Source):
     def _document(self, line: bytes, where: str) -> bytes:
         try:
             row = json.loads(line.decode("utf-8", errors="surrogateescape"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{where} is not JSON: {error}; give one JSON object per line") from None
         if not isinstance(row, dict):
             raise DataError(f"{where} is a JSON {type(row).__name__}, not an object; give one JSON object per line")

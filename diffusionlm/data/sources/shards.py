@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from diffusionlm.data.documents import Documents
 from diffusionlm.data.sources.base import Source
 from diffusionlm.errors import DataError
 from diffusionlm.params import Strict
+from diffusionlm.paths import UserPath
 
 if TYPE_CHECKING:
     from diffusionlm.data.store import TokenStore
@@ -23,7 +23,7 @@ class ShardsParams(Strict):
     """A folder of token shards, or one that holds a folder ``train`` and perhaps ``validation`` of them."""
 
     name: Literal["shards"] = "shards"
-    path: Path
+    path: UserPath
     """The folder that flowlm-make-data wrote."""
     verify: bool = True
     """Compare the SHA-256 of every shard when it is opened."""
@@ -36,7 +36,7 @@ class ShardsSource(Source):
 
     def __init__(self, params: ShardsParams) -> None:
         self.params = params
-        folder = params.path.expanduser()
+        folder = params.path
         if not folder.is_dir():
             raise DataError(f"shard folder {str(folder)!r} does not exist; make it with flowlm-make-data")
         two_sides = (folder / TRAIN).is_dir()

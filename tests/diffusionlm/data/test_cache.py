@@ -25,6 +25,12 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_folder("auto") == Path.home() / ".cache" / "flowlm"
 
 
+def test_without_a_home_folder_the_cache_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWLM_CACHE", "~no-such-user/x")
+    with pytest.raises(UnwritableCache, match=r"no home folder is known .* set data.cache to a folder or to 'none'"):
+        cache_folder("auto")
+
+
 def test_text_is_read_once_per_tokenizer(tmp_path: Path) -> None:
     documents = ListDocuments(texts([5, 50, 500]))
     first = cached_store(documents, ByteTokenizer(), tmp_path, 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffusionlm.errors import DivergedError
 from diffusionlm.generation.canvas import Hole, Template, lay_out
 from diffusionlm.generation.loop import Frame, Sampled, sample
 from diffusionlm.process import Head, MaskProcess, Vocabulary
@@ -204,28 +203,15 @@ def test_a_sampler_may_edit_remember_and_need_another_head() -> None:
     assert sample(script, rewriter, canvas, steps=4, seed=0, stop_id=2, block_length=2).ids.tolist() == [[2, 2, K, K]]
 
 
-class Diverged(Script):
-    """Answers with numbers at first, and then with something else."""
-
-    def __init__(self, wrong: float, after: int) -> None:
-        super().__init__([[1, 2, 3]])
-        self.wrong, self.after = wrong, after
+class Impossible(Script):
+    """Gives a token no chance at all."""
 
     def predict(self, z: torch.Tensor, t: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        logits = super().predict(z, t, rows)
-        return logits if len(self.asked) <= self.after else logits.index_fill(1, torch.tensor([2]), self.wrong)
+        return super().predict(z, t, rows).index_fill(1, torch.tensor([2]), -torch.inf)
 
 
-@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
-@pytest.mark.parametrize("after", [0, 1])
-def test_a_network_that_diverged_is_refused_in_one_line(wrong: float, after: int) -> None:
+def test_an_impossible_token_is_never_drawn() -> None:
     canvas = lay_out([Template((Hole(3),))], [0])
-    with pytest.raises(DivergedError, match="the network's answer is not a number: its training diverged; train again"):
-        sample(Diverged(wrong, after), confidence(), canvas, steps=3, seed=0)
-
-
-def test_impossible_tokens_are_no_divergence() -> None:
-    canvas = lay_out([Template((Hole(3),))], [0])
-    first, second, third = sample(Diverged(-float("inf"), 0), confidence(), canvas, steps=3, seed=0).ids[0].tolist()
+    first, second, third = sample(Impossible([[1, 2, 3]]), confidence(), canvas, steps=3, seed=0).ids[0].tolist()
     assert (first, third) == (1, 3)
     assert second != 2

@@ -59,6 +59,14 @@ def test_filters_apply_in_order() -> None:
     assert kept(filter_logits(p.log(), Filters(temperature=1.0, top_p=0.5))) == {0, 1}
 
 
+@pytest.mark.parametrize("temperature", [1e-12, 1e300])
+def test_extreme_temperatures_have_a_law(temperature: float) -> None:
+    logits = torch.tensor([[-2.0, 3.0, 1.0], [-5.0, -7.0, -9.0]])
+    law = filter_logits(logits, Filters(temperature=temperature)).softmax(-1)
+    expected = torch.eye(3)[[1, 0]] if temperature < 1.0 else torch.full((2, 3), 1 / 3)
+    assert torch.allclose(law, expected.double())
+
+
 def test_no_filter_changes_nothing() -> None:
     logits = torch.randn(5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert torch.equal(filter_logits(logits, Filters()), logits)

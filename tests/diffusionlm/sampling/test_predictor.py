@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from diffusionlm.errors import DivergedError
 from diffusionlm.model.params import TransformerParams
 from diffusionlm.model.transformer import Transformer, build_model
-from diffusionlm.process import Layout, Vocabulary
-from diffusionlm.sampling.predictor import ModelPredictor
+from diffusionlm.process import PROCESSES, Layout, Vocabulary
+from diffusionlm.sampling.predictor import CachedPredictor, ModelPredictor
 
 
 def model(**changes: object) -> Transformer:
@@ -53,3 +54,16 @@ def test_logits_are_single_or_double_precision() -> None:
         network.compute_dtype = dtype
         assert ModelPredictor(network, Layout()).predict(z, t, torch.tensor([2])).dtype == expected
     assert ModelPredictor(model(), Layout()).predict(z, t, torch.tensor([2])).dtype == torch.float64
+
+
+@pytest.mark.parametrize("weight", [torch.nan, torch.inf])
+@pytest.mark.parametrize("cached", [False, True])
+def test_weights_that_diverged_are_told(weight: float, cached: bool) -> None:
+    network = model(causal=cached)
+    with torch.no_grad():
+        next(network.parameters()).fill_(weight)
+    z, t = torch.zeros(1, 4, dtype=torch.int64), torch.zeros(1, 4, dtype=torch.float64)
+    process = PROCESSES.build(PROCESSES["ar"].Params(), Vocabulary.after(9))
+    predictor = CachedPredictor(network, Layout(), process) if cached else ModelPredictor(network, Layout())
+    with pytest.raises(DivergedError, match="the network's answer is not a number: its training diverged"):
+        predictor.predict(z, t, torch.tensor([2]))

@@ -67,3 +67,16 @@ def test_a_file_without_prompts_is_refused(tmp_path):
     empty.write_text("")
     with pytest.raises(DataError, match="holds no prompt"):
         next(iter(infer(InferParams(checkpoint="runs/none", prompts_file=str(empty)))))
+
+
+@pytest.mark.parametrize(("line", "said"), [('{"prompt": null}', "NoneType"), ('{"prompt": 5}', "int")])
+def test_a_prompt_is_text(tmp_path, line, said):
+    (tmp_path / "prompts.jsonl").write_text(f'{{"prompt": "a"}}\n{line}\n')
+    with pytest.raises(DataError, match=f'line 2: "prompt" holds a {said}, not text'):
+        _prompts_of(str(tmp_path / "prompts.jsonl"))
+
+
+def test_json_nested_deeper_than_python_reads(tmp_path):
+    (tmp_path / "prompts.jsonl").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="line 1: expected a JSON object"):
+        _prompts_of(str(tmp_path / "prompts.jsonl"))

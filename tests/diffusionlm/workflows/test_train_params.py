@@ -18,7 +18,7 @@ def test_the_run_folder_follows_from_the_name():
     assert load(run={"name": "first", "folder": "/somewhere/else"}).output_folder().as_posix() == "/somewhere/else"
 
 
-@pytest.mark.parametrize("name", ["", "a/b", " a", "a\\b"])
+@pytest.mark.parametrize("name", ["", "a/b", " a", "a\\b", ".", "..", ".a", "a\0b", "a\nb"])
 def test_a_name_is_not_a_path(name):
     with pytest.raises(ValidationError, match=r"run\.name"):
         load(run={"name": name})
@@ -32,6 +32,11 @@ def test_a_name_is_not_a_path(name):
         ({"generation": {"length": 65}, "model": {"context_length": 64}}, "65 is more than model.context_length = 64"),
         ({"data": {"validation_fraction": 0.0}}, "nothing is held out"),
         ({"lr_schedule": {"name": "cosine", "warmup_steps": 11}}, "warmup_steps = 11 is more than training.steps = 10"),
+        ({"run": {"threads": 100_000}}, "less than or equal to 1024"),
+        ({"optimizer": {"name": "adamw", "lr": 1e300}}, "less than or equal to 1000"),
+        ({"optimizer": {"name": "muon", "embedding_lr": 1e300}}, "less than or equal to 1000"),
+        ({"optimizer": {"name": "adamw", "weight_decay": 1e300}}, "less than or equal to 1000"),
+        ({"data": {"cache": ""}}, "at least 1 character"),
         ({"model": {"shift": 1}}, "never-masked first token .* set model.shift = 0"),
         (
             {"training": {"steps": 10, "compile": True}, "log": {"activation_norms": True}},

@@ -26,6 +26,14 @@ def test_one_file_a_pattern_and_nothing(tmp_path: Path) -> None:
         find_files(str(tmp_path))
 
 
+def test_a_pipe_is_refused_before_it_hangs(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="is a pipe or a device; a text is read more than once"):
+        find_files(str(tmp_path / "pipe"))
+    with pytest.raises(DataError, match="is a pipe or a device"):
+        find_files("/dev/null")
+
+
 def test_a_file_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
     odd = tmp_path / "a[1].txt"
     odd.write_text("x")

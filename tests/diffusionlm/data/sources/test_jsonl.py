@@ -29,6 +29,8 @@ def test_mistakes_are_one_line_each(tmp_path: Path) -> None:
         read(path, b'{"text": "a"}\n{"body": "x", "id": 1}\n')
     with pytest.raises(DataError, match=r"^line 1 of '.*' is not JSON: .*; give one JSON object per line$"):
         read(path, b"{'text': 1}\n")
+    with pytest.raises(DataError, match=r"^line 1 of '.*' is not JSON: .*; give one JSON object per line$"):
+        read(path, b"[" * 100_000)
     with pytest.raises(DataError, match=r"^line 1 of '.*' is a JSON list, not an object"):
         read(path, b'["text"]\n')
     with pytest.raises(DataError, match=r"^field 'text' of line 1 of '.*' holds a int, not text"):
