@@ -113,7 +113,7 @@ def write_shard(
 
 
 def write_atomically(path: Path, chunks: Sequence[bytes | memoryview]) -> None:
-    """Write a file through a temporary sibling: flushed to the disk, then renamed.
+    """Write a file through a temporary sibling: flushed to the disk, then renamed, and the folder flushed too.
 
     Raises:
         OSError: The file cannot be written; nothing is left behind.
@@ -129,6 +129,16 @@ def write_atomically(path: Path, chunks: Sequence[bytes | memoryview]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def is_temporary(path: Path) -> bool:
+    """Return whether a path is what an atomic writer (this one, ``save_whole``) leaves when its process is killed."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 def read_shard(path: Path, verify: bool = True) -> Shard:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 
 from diffusionlm.checkpoint import clean_leftovers, list_checkpoints, newest_good, resolve_checkpoint
 from diffusionlm.errors import CheckpointError, ConfigError
-from diffusionlm.tokenizer import Tokenizer
+from diffusionlm.tokenizer import Tokenizer, save_whole
 
 CHECKPOINTS = "checkpoints"
 CONFIG, PROVENANCE, TOKENIZER = "config.toml", "run.json", "tokenizer"
@@ -147,16 +146,8 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
     Raises:
         ConfigError: The folder cannot be written.
     """
-    if (folder / TOKENIZER).is_dir():
-        return
-    temporary = folder / f".{TOKENIZER}.tmp"
     with folder_errors(folder):
-        shutil.rmtree(temporary, ignore_errors=True)
-        try:
-            tokenizer.save(temporary)
-            temporary.rename(folder / TOKENIZER)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        save_whole(tokenizer, folder / TOKENIZER)
 
 
 def _read_sessions(path: Path) -> list[Any]:

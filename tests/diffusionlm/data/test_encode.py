@@ -65,9 +65,9 @@ def test_closing_early_ends_the_workers() -> None:
 def test_fingerprint_depends_on_documents_order_and_tokenizer() -> None:
     hashes = np.array([1, 2], dtype=np.uint64)
     prints = {
-        content_fingerprint("a", hashes, 5),
-        content_fingerprint("b", hashes, 5),
-        content_fingerprint("a", hashes[::-1], 5),
-        content_fingerprint("a", hashes, 6),
+        content_fingerprint("a", [hashes], len(hashes), 5),
+        content_fingerprint("b", [hashes], len(hashes), 5),
+        content_fingerprint("a", [hashes[::-1]], len(hashes), 5),
+        content_fingerprint("a", [hashes], len(hashes), 6),
     }
     assert len(prints) == 4
