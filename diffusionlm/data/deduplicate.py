@@ -52,7 +52,7 @@ class DigestSet:
         while True:
             place = DIGEST_BYTES * slot
             held = table[place : place + DIGEST_BYTES]
-            if held == digest or held == _FREE:
+            if held in (digest, _FREE):
                 return place
             slot = (slot + 1) & (self._slots - 1)
 

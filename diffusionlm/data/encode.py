@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -59,8 +59,10 @@ def encode_document(document: bytes, tokenizer: Tokenizer) -> np.ndarray:
     return tokens
 
 
-def encode_documents(documents: Iterable[bytes], tokenizer: Tokenizer, workers: int = 1) -> Iterator[EncodedDocuments]:
-    """Yield the tokens of the documents, in order, some documents at a time.
+def encode_documents(
+    documents: Iterable[bytes], tokenizer: Tokenizer, workers: int = 1
+) -> Generator[EncodedDocuments, None, None]:
+    """Yield the tokens of the documents, in order, some documents at a time; closing it ends the workers.
 
     Args:
         documents: Documents that hold at least one byte each.

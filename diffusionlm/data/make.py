@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,13 +140,13 @@ def _go_on(
     texts = (document for document in documents if document)
     unique = UniqueDocuments(texts) if deduplicate else None
     rest = _rest(texts if unique is None else unique, journal)
-    encoded = _reported(encode_documents(rest, tokenizer, workers), journal, progress)
     identity = {"tokenizer": tokenizer.fingerprint(), "vocab_size": tokenizer.vocab_size, "eos_id": tokenizer.eos_id}
-    for parts in _shards(encoded, shard_tokens):
-        name = f"shard-{len(journal.shards):05d}.bin"
-        header = write_shard(journal.folder / name, parts, **identity)
-        journal.add(FinishedShard(name, header, int(parts[-1].hashes[-1])))
-        parts.clear()  # or the tokens would stay until the next shard is full
+    with closing(encode_documents(rest, tokenizer, workers)) as encoded:
+        for parts in _shards(_reported(encoded, journal, progress), shard_tokens):
+            name = f"shard-{len(journal.shards):05d}.bin"
+            header = write_shard(journal.folder / name, parts, **identity)
+            journal.add(FinishedShard(name, header, int(parts[-1].hashes[-1])))
+            parts.clear()  # or the tokens would stay until the next shard is full
     if not journal.shards:
         raise DataError("there are no documents to write; give a source with at least one document")
     journal.finish(0 if unique is None else unique.dropped)

@@ -14,7 +14,6 @@ from diffusionlm.data.sources.base import Source, files_fingerprint, find_files
 from diffusionlm.errors import DataError
 from diffusionlm.params import Strict
 
-
 WINDOW = 1 << 25
 """Bytes of a file that are mapped at a time, about."""
 

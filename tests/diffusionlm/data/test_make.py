@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import weakref
 from collections.abc import Callable, Iterator
@@ -129,6 +130,7 @@ def test_a_full_disk_loses_the_current_shard_alone(
         make_data(DOCUMENTS, ByteTokenizer(), out, shard_tokens=600_000, workers=workers)
     assert caught.value.errno == errno.ENOSPC
     assert written == full_at
+    assert not multiprocessing.active_children()
     if full_at == 1:
         assert not out.exists()
         return
