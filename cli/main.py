@@ -13,6 +13,7 @@ from cli import (
     bench_tokenizer,
     bench_train,
     compare,
+    data,
     eval,
     infer,
     infill,
@@ -47,6 +48,7 @@ COMMANDS = {
 }
 for _verb, _function in COMMANDS.items():
     app.command(_verb, cls=Command)(frame.guarded(_function))
+app.add_typer(data.app, name="data")
 
 
 def _show_version(asked: bool) -> None:

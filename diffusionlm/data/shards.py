@@ -24,6 +24,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -221,7 +222,7 @@ def open_shards(folder: Path, verify: bool = True) -> TokenStore:
     Raises:
         DataError: The folder is missing or unfinished, or a shard is missing, damaged or not the one in the index.
     """
-    entries = _read_index(folder)
+    entries = read_index(folder)["shards"]
     shards = []
     for entry in entries:
         shard = read_shard(folder / entry["file"], verify)
@@ -243,7 +244,12 @@ def open_shards(folder: Path, verify: bool = True) -> TokenStore:
     )
 
 
-def _read_index(folder: Path) -> list[dict]:
+def read_index(folder: Path) -> dict[str, Any]:
+    """Return what ``index.json`` says.
+
+    Raises:
+        DataError: The folder or the file is missing, damaged or of another version.
+    """
     path = folder / INDEX
     if not folder.is_dir():
         raise DataError(f"shard folder {str(folder)!r} does not exist; make it with flowlm-make-data")
@@ -253,7 +259,7 @@ def _read_index(folder: Path) -> list[dict]:
         )
     try:
         index = json.loads(path.read_bytes())
-        version, entries = index["version"], index["shards"]
+        version, entries, _ = index["version"], index["shards"], (index["tokenizer"], index["fingerprint"])
         complete = bool(entries) and all("file" in entry for entry in entries)
     except (ValueError, KeyError, TypeError):
         raise DataError(f"{str(path)!r} is damaged; copy or make the folder again") from None
@@ -261,4 +267,4 @@ def _read_index(folder: Path) -> list[dict]:
         raise DataError(f"{str(path)!r} has format version {version}, this program reads {VERSION}; make it again")
     if not complete:
         raise DataError(f"{str(path)!r} lists no shards; copy or make the folder again")
-    return entries
+    return index

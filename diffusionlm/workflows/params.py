@@ -3,6 +3,7 @@
 from diffusionlm.workflows.bench_params import BenchDataParams, BenchInferParams, BenchTokenizerParams, BenchTrainParams
 from diffusionlm.workflows.command import CommandParams
 from diffusionlm.workflows.compare_params import CompareParams
+from diffusionlm.workflows.data_params import DataVerifyParams
 from diffusionlm.workflows.methods_params import MethodsParams
 from diffusionlm.workflows.prepare_params import MakeDataParams, TokenizerTrainParams
 from diffusionlm.workflows.selftest_params import SelftestParams
@@ -17,6 +18,7 @@ __all__ = [
     "CheckpointParams",
     "CommandParams",
     "CompareParams",
+    "DataVerifyParams",
     "EvalParams",
     "InferParams",
     "InfillParams",

@@ -69,12 +69,16 @@ def decide_start(folder: Path, resume: str) -> Start:
         CheckpointError: What should be continued is missing or damaged.
     """
     with folder_errors(folder):
-        _check_writable(folder)
+        check_writable(folder)
         return _decide(folder, resume)
 
 
-def _check_writable(folder: Path) -> None:
-    """Find out now, not after the tokenizer has been trained, that the folder cannot be made or written to."""
+def check_writable(folder: Path) -> None:
+    """Find out now, not after the tokenizer has been trained, that the folder cannot be made or written to.
+
+    Raises:
+        OSError: It cannot; names what is in the way.
+    """
     place = folder.absolute()
     while not os.path.lexists(place):
         place = place.parent
