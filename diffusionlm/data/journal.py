@@ -10,13 +10,12 @@ of what the shards were made from.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusionlm.data.shards import ShardHeader, is_temporary, read_shard, write_atomically
+from diffusionlm.data.shards import ShardHeader, read_shard, remove_temporaries, write_atomically
 from diffusionlm.errors import DataError
 
 JOURNAL = "journal.json"
@@ -136,8 +135,7 @@ def continue_journal(folder: Path, settings: Mapping[str, Any]) -> Journal | Non
     Raises:
         DataError: It was begun with other settings, or a finished shard is missing, cut off or another one.
     """
-    for left in [path for path in folder.glob(".*") if is_temporary(path)]:
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    remove_temporaries(folder)
     journal = read_journal(folder)
     if journal is None:
         return None

@@ -18,7 +18,7 @@ import numpy as np
 from diffusionlm.data.deduplicate import UniqueDocuments
 from diffusionlm.data.encode import EncodedDocuments, content_fingerprint, encode_documents
 from diffusionlm.data.journal import JOURNAL, FinishedShard, Journal, continue_journal
-from diffusionlm.data.shards import INDEX, TOKENIZER_FOLDER, read_shard, write_index, write_shard
+from diffusionlm.data.shards import INDEX, TOKENIZER_FOLDER, read_shard, remove_temporaries, write_index, write_shard
 from diffusionlm.data.split import document_hash
 from diffusionlm.errors import DataError
 from diffusionlm.tokenizer import Tokenizer, save_whole
@@ -115,14 +115,15 @@ def claim_empty(folder: Path) -> bool:
 
 
 def remove_output(folder: Path, existed: bool) -> None:
-    """Remove what ``make_data`` writes; the folder too, unless it was there before."""
+    """Remove what ``make_data`` writes; the folder too if that empties it, unless it was there before."""
     for name in (INDEX, JOURNAL):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / TOKENIZER_FOLDER, ignore_errors=True)
+    remove_temporaries(folder)
     for file in folder.glob("shard-*.bin"):
         file.unlink(missing_ok=True)
-    if not existed:
-        shutil.rmtree(folder, ignore_errors=True)
+    if not existed and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _go_on(

@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -140,6 +141,12 @@ def write_atomically(path: Path, chunks: Sequence[bytes | memoryview]) -> None:
 def is_temporary(path: Path) -> bool:
     """Return whether a path is what an atomic writer (this one, ``save_whole``) leaves when its process is killed."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes have left in a folder; nobody may be writing there."""
+    for left in [path for path in folder.glob(".*") if is_temporary(path)]:
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def read_shard(path: Path, verify: bool = True) -> Shard:
