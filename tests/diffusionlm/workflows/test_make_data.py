@@ -293,7 +293,7 @@ def test_killed_at_random_moments(tmp_path, seed):
             [*command, out, "--resume", "auto"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         try:
-            _, said = process.communicate(timeout=alone * (0.9 if killed == 0 else rng.uniform(0.3, 1.3)))
+            _, said = process.communicate(timeout=alone * (rng.uniform(0.3, 1.3) if killed else 0.5))
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
