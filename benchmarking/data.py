@@ -20,12 +20,13 @@ import torch
 
 from benchmarking.measure import Quantiles, pair_ratios
 from benchmarking.rows import DataRow, append, check_header, here
-from benchmarking.worker import Contender, Facts, Measured, anonymous_mib, in_turns
+from benchmarking.worker import Contender, Facts, Measured, in_turns
 from diffusionlm.data.batch import Batch, concatenate
 from diffusionlm.data.encode import EncodedDocuments
 from diffusionlm.data.rows import RowLoader
 from diffusionlm.data.shards import open_shards, write_index, write_shard
 from diffusionlm.data.stream import stream
+from diffusionlm.runlog.resident import anonymous_mib
 from diffusionlm.workflows.params import BenchDataParams
 from diffusionlm.workflows.talk import say
 

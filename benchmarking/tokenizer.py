@@ -32,9 +32,10 @@ from benchmarking.tokenizer_libraries import (
     write_texts,
 )
 from benchmarking.tokenizer_start import PATTERN, RANKS
-from benchmarking.worker import Contender, Facts, Measured, in_turns, resident_mib
+from benchmarking.worker import Contender, Facts, Measured, in_turns
 from diffusionlm.data.sources import SOURCES
 from diffusionlm.errors import DataError, TokenizerError
+from diffusionlm.runlog.resident import resident_mib
 from diffusionlm.tokenizer import BPETokenizer, train_bpe
 from diffusionlm.tokenizer.compiled import cores
 from diffusionlm.tokenizer.pretokenize import GPT2_PATTERN

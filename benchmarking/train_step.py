@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from benchmarking.measure import step_flops
-from benchmarking.worker import Contender, Facts, resident_mib
+from benchmarking.worker import Contender, Facts
 from diffusionlm.data.batch import Batch
 from diffusionlm.errors import ConfigError
 from diffusionlm.model.params import TransformerParams
@@ -27,6 +27,7 @@ from diffusionlm.objective.engine import loss_sum, prepare
 from diffusionlm.optim import build_optimizer
 from diffusionlm.process import PROCESSES, Vocabulary
 from diffusionlm.rng import key
+from diffusionlm.runlog.resident import resident_mib
 from diffusionlm.training.step import TrainStep
 from diffusionlm.workflows.params import BenchTrainParams
 from diffusionlm.workflows.runtime import DTYPES, keep_memory

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import resource
-import sys
 import time
 import traceback
 from abc import ABC, abstractmethod
@@ -18,15 +16,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import torch
 
 from diffusionlm.errors import FlowLMError
+from diffusionlm.runlog.resident import MIB, peak_mib, resident_mib
 
-MIB = 1 << 20
 Facts = dict[str, Any]
 
 
@@ -176,7 +173,7 @@ def _serve(pipe: Connection, build: Callable[..., Contender], arguments: tuple[A
             pipe.send(_timed(contender, number))
         cuda = contender.device.type == "cuda"
         # Asked before the facts, which may need memory of their own.
-        peak = torch.cuda.max_memory_allocated(contender.device) / MIB if cuda else _peak_mib()
+        peak = torch.cuda.max_memory_allocated(contender.device) / MIB if cuda else peak_mib()
         pipe.send(
             {
                 "base_mb": 0.0 if cuda else base if contender.base_mb is None else contender.base_mb,
@@ -209,35 +206,3 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
-
-
-def _peak_mib() -> float:
-    """Return the most memory that this process has held, in MiB.
-
-    Linux's getrusage hands a parent's peak on to the program that a child turns into; /proc does not.
-    """
-    status = _status("VmHWM")
-    if status is not None:
-        return status
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / MIB if sys.platform == "darwin" else peak / 1024
-
-
-def resident_mib() -> float:
-    """Return the memory that this process holds now (where the system does not say, its peak), in MiB."""
-    now = _status("VmRSS")
-    return _peak_mib() if now is None else now
-
-
-def anonymous_mib() -> float:
-    """Return the memory that this process holds now without mapped files (all of it where the system does not say)."""
-    own = _status("RssAnon")
-    return resident_mib() if own is None else own
-
-
-def _status(name: str) -> float | None:
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:")), None)

@@ -48,6 +48,11 @@ class Documents(ABC):
         """The number of documents where it is known without reading them, else None."""
         return None
 
+    @property
+    def expected_bytes(self) -> int | None:
+        """About how many bytes of text there are where that is known without reading them, else None; for progress."""
+        return None
+
     def tokens(self) -> TokenStore | None:
         """Return the documents as tokens where they are stored so, else None."""
         return None

@@ -7,18 +7,21 @@ document ends. The text ``<|endoftext|>`` inside a document stays text.
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 
 import numpy as np
 
 from diffusionlm.data.split import document_hash
 from diffusionlm.tokenizer import Tokenizer
+from diffusionlm.tokenizer.compiled import cores
 
 # Work for one process at a time: large enough to hide the cost of sending it, small enough to balance.
 _BATCH_BYTES = 1 << 20
@@ -56,16 +59,18 @@ def encode_document(document: bytes, tokenizer: Tokenizer) -> np.ndarray:
     return tokens
 
 
-def encode_documents(documents: Iterable[bytes], tokenizer: Tokenizer, workers: int = 1) -> Iterator[EncodedDocuments]:
-    """Yield the tokens of the documents, in order, some documents at a time.
+def encode_documents(
+    documents: Iterable[bytes], tokenizer: Tokenizer, workers: int = 1
+) -> Generator[EncodedDocuments, None, None]:
+    """Yield the tokens of the documents, in order, some documents at a time; closing it ends the workers.
 
     Args:
         documents: Documents that hold at least one byte each.
         tokenizer: What encodes them; with several workers it must survive pickling.
-        workers: Threads where the tokenizer lets them run side by side, else processes; 1 encodes here. The tokens do
-            not depend on it.
+        workers: Threads where the tokenizer lets them run side by side, else processes; 1 encodes here, 0 is one for
+            each core. The tokens do not depend on it.
     """
-    batches = _batches(documents)
+    batches, workers = _batches(documents), workers or cores()
     if workers == 1:
         for batch in batches:
             yield _encode_batch(batch, tokenizer)
@@ -94,10 +99,19 @@ def _workers(tokenizer: Tokenizer, workers: int) -> tuple[Executor, Callable[[li
     return pool, _encode_in_worker
 
 
-def content_fingerprint(tokenizer_fingerprint: str, hashes: np.ndarray, n_tokens: int) -> str:
-    """Return a fingerprint of tokenized documents: which documents in which order, and by which tokenizer."""
-    digest = hashlib.sha256(f"flowlm-tokens-1/{tokenizer_fingerprint}/{len(hashes)}/{n_tokens}/".encode())
-    digest.update(np.ascontiguousarray(hashes, dtype="<u8").tobytes())
+def content_fingerprint(
+    tokenizer_fingerprint: str, hashes: Iterable[np.ndarray], n_documents: int, n_tokens: int
+) -> str:
+    """Return a fingerprint of tokenized documents: which documents in which order, and by which tokenizer.
+
+    Args:
+        tokenizer_fingerprint: The tokenizer's.
+        hashes: uint64 arrays that hold the documents' hashes when laid end to end.
+        n_documents, n_tokens: Totals.
+    """
+    digest = hashlib.sha256(f"flowlm-tokens-1/{tokenizer_fingerprint}/{n_documents}/{n_tokens}/".encode())
+    for part in hashes:
+        digest.update(np.ascontiguousarray(part, dtype="<u8").data)
     return digest.hexdigest()
 
 
@@ -131,6 +145,15 @@ def _set_tokenizer(tokenizer: Tokenizer) -> None:
     """Give a worker process its tokenizer once, instead of with every batch."""
     _worker_tokenizer[:] = [tokenizer]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; only the first one answers it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that started it is gone: killed, it tells nobody, and work never comes again."""
+    parent = parent_process()
+    assert parent is not None, "a worker has a parent"
+    parent.join()
+    os._exit(1)
 
 
 def _encode_in_worker(batch: list[bytes]) -> EncodedDocuments:

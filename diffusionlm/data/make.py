@@ -1,31 +1,50 @@
-"""Tokenize documents into a folder of shards, with several processes, whatever their number with the same bytes."""
+"""Tokenize documents into a folder of shards, with several processes, whatever their number with the same bytes.
+
+Memory holds one shard, some documents on their way, and for each finished shard its header; never the corpus. Whatever
+ends the work, finished shards stay and can be gone on from: see ``journal.py``.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from diffusionlm.data.deduplicate import UniqueDocuments
 from diffusionlm.data.encode import EncodedDocuments, content_fingerprint, encode_documents
-from diffusionlm.data.shards import INDEX, TOKENIZER_FOLDER, ShardHeader, write_index, write_shard
+from diffusionlm.data.journal import JOURNAL, FinishedShard, Journal, continue_journal
+from diffusionlm.data.shards import INDEX, TOKENIZER_FOLDER, read_shard, remove_temporaries, write_index, write_shard
+from diffusionlm.data.split import document_hash
 from diffusionlm.errors import DataError
-from diffusionlm.tokenizer import Tokenizer
+from diffusionlm.tokenizer import Tokenizer, save_whole
 
 SHARD_TOKENS = 1 << 26
 
 
 @dataclass(frozen=True)
 class MadeData:
-    """What ``make_data`` wrote, or has written so far."""
+    """What ``make_data`` wrote.
+
+    Attributes:
+        folder: Where.
+        n_shards, n_documents, n_tokens, n_bytes: Totals; a document that was left out as a copy counts in none.
+        n_duplicates: Copies left out.
+        digest_bytes: Memory that finding them took.
+        fingerprint: Which documents in which order, and by which tokenizer.
+    """
 
     folder: Path
     n_shards: int
     n_documents: int
     n_tokens: int
     n_bytes: int
+    n_duplicates: int
+    digest_bytes: int
     fingerprint: str
 
 
@@ -40,6 +59,9 @@ def make_data(
     *,
     shard_tokens: int = SHARD_TOKENS,
     workers: int = 1,
+    deduplicate: bool = False,
+    resume: bool = False,
+    settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> MadeData:
     """Write documents as token shards.
@@ -47,22 +69,33 @@ def make_data(
     Args:
         documents: The documents; empty ones are left out.
         tokenizer: Encodes them; its files go beside the shards.
-        folder: The output; it must be empty or not exist.
+        folder: The output; it must be empty or not exist, or be resumed.
         shard_tokens: Most tokens in one shard; a document that is longer has a shard of its own.
-        workers: Processes that tokenize.
+        workers: Processes that tokenize; 0 is one for each core.
+        deduplicate: Leave out documents that have come before, byte by byte.
+        resume: Go on with what an earlier call left in the folder, if it left something. The documents are then read
+            from their start, and those in finished shards are not tokenized again.
+        settings: What else decides the shards' bytes, by name (JSON values); resuming with other ones is refused.
         progress: Told how far the work is.
 
     Raises:
-        DataError: The folder is not empty, or there are no documents.
-        OSError: The disk is full or not writable. What was written is removed.
+        DataError: The folder is not empty, there are no documents, or what should go on does not fit.
+        OSError: The disk is full or not writable. Finished shards stay; where there are none, nothing does.
     """
-    existed = claim_empty(folder)
+    own = {"shard_tokens": shard_tokens, "deduplicate": deduplicate, "tokenizer": tokenizer.fingerprint()}
+    settings = {**(settings or {}), **own}
+    journal = continue_journal(folder, settings) if resume else None
+    if journal is not None and journal.duplicates is not None and (folder / INDEX).is_file():
+        return _made(journal, journal.duplicates, 0)
+    existed = False
+    if journal is None:
+        existed = claim_empty(folder)
+        journal = Journal(folder, settings)
     try:
-        tokenizer.save(folder / TOKENIZER_FOLDER)
-        encoded = encode_documents((document for document in documents if document), tokenizer, workers)
-        return _write(_reported(encoded, progress), tokenizer, folder, shard_tokens)
+        return _go_on(documents, tokenizer, journal, shard_tokens, workers, deduplicate, progress)
     except BaseException:
-        _remove_output(folder, existed)
+        if not journal.shards:
+            remove_output(folder, existed)
         raise
 
 
@@ -81,23 +114,73 @@ def claim_empty(folder: Path) -> bool:
     return existed
 
 
-def _write(encoded: Iterable[EncodedDocuments], tokenizer: Tokenizer, folder: Path, shard_tokens: int) -> MadeData:
-    names: list[str] = []
-    headers: list[ShardHeader] = []
-    hashes: list[np.ndarray] = []
+def remove_output(folder: Path, existed: bool) -> None:
+    """Remove what ``make_data`` writes; the folder too if that empties it, unless it was there before."""
+    for name in (INDEX, JOURNAL):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / TOKENIZER_FOLDER, ignore_errors=True)
+    remove_temporaries(folder)
+    for file in folder.glob("shard-*.bin"):
+        file.unlink(missing_ok=True)
+    if not existed and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _go_on(
+    documents: Iterable[bytes],
+    tokenizer: Tokenizer,
+    journal: Journal,
+    shard_tokens: int,
+    workers: int,
+    deduplicate: bool,
+    progress: Progress | None,
+) -> MadeData:
+    """Write the shards that are not in the journal yet."""
+    journal.save()
+    save_whole(tokenizer, journal.folder / TOKENIZER_FOLDER)
+    texts = (document for document in documents if document)
+    unique = UniqueDocuments(texts) if deduplicate else None
+    rest = _rest(texts if unique is None else unique, journal)
     identity = {"tokenizer": tokenizer.fingerprint(), "vocab_size": tokenizer.vocab_size, "eos_id": tokenizer.eos_id}
-    for parts in _shards(encoded, shard_tokens):
-        names.append(f"shard-{len(names):05d}.bin")
-        headers.append(write_shard(folder / names[-1], parts, **identity))
-        hashes.extend(part.hashes for part in parts)
-    if not headers:
+    with closing(encode_documents(rest, tokenizer, workers)) as encoded:
+        for parts in _shards(_reported(encoded, journal, progress), shard_tokens):
+            name = f"shard-{len(journal.shards):05d}.bin"
+            header = write_shard(journal.folder / name, parts, **identity)
+            journal.add(FinishedShard(name, header, int(parts[-1].hashes[-1])))
+            parts.clear()  # or the tokens would stay until the next shard is full
+    if not journal.shards:
         raise DataError("there are no documents to write; give a source with at least one document")
-    n_tokens = sum(header.n_tokens for header in headers)
-    all_hashes = np.concatenate(hashes)
-    fingerprint = content_fingerprint(identity["tokenizer"], all_hashes, n_tokens)
-    write_index(folder, names, headers, fingerprint)
-    n_bytes = sum(header.n_bytes for header in headers)
-    return MadeData(folder, len(names), len(all_hashes), n_tokens, n_bytes, fingerprint)
+    journal.finish(0 if unique is None else unique.dropped)
+    made = _made(journal, journal.duplicates or 0, 0 if unique is None else unique.seen.nbytes)
+    write_index(journal.folder, [shard.file for shard in journal.shards], journal.headers, made.fingerprint)
+    return made
+
+
+def _made(journal: Journal, duplicates: int, digest_bytes: int) -> MadeData:
+    """Return the totals of a journal whose shards are all there; their hashes are read one shard at a time."""
+    hashes = (read_shard(journal.folder / shard.file, verify=False).hashes for shard in journal.shards)
+    counts = journal.n_documents, journal.n_tokens
+    fingerprint = content_fingerprint(journal.headers[0].tokenizer, hashes, *counts)
+    return MadeData(
+        journal.folder, len(journal.shards), *counts, journal.n_bytes, duplicates, digest_bytes, fingerprint
+    )
+
+
+def _rest(documents: Iterable[bytes], journal: Journal) -> Iterator[bytes]:
+    """Yield the documents that are not in finished shards.
+
+    Raises:
+        DataError: The documents before them are not those of the shards.
+    """
+    documents, last = iter(documents), None
+    for _ in range(journal.n_documents):
+        last = next(documents, None)
+    if journal.shards and (last is None or document_hash(last) != journal.shards[-1].last_document):
+        raise DataError(
+            f"cannot go on with the shards in {str(journal.folder)!r}: document {journal.n_documents} of the corpus is "
+            "not the one that they end with; give the corpus that they were begun with, or choose another output folder"
+        )
+    yield from documents
 
 
 def _shards(encoded: Iterable[EncodedDocuments], shard_tokens: int) -> Iterator[list[EncodedDocuments]]:
@@ -133,24 +216,14 @@ def _slice(batch: EncodedDocuments, begin: int, end: int, ends: np.ndarray) -> E
     )
 
 
-def _reported(encoded: Iterable[EncodedDocuments], progress: Progress | None) -> Iterator[EncodedDocuments]:
-    documents = tokens = size = 0
+def _reported(
+    encoded: Iterable[EncodedDocuments], journal: Journal, progress: Progress | None
+) -> Iterator[EncodedDocuments]:
+    documents, tokens, size = journal.n_documents, journal.n_tokens, journal.n_bytes
     for batch in encoded:
+        documents += len(batch.lengths)
+        tokens += len(batch.tokens)
+        size += int(batch.sizes.sum())
         yield batch
-        documents, tokens, size = (
-            documents + len(batch.lengths),
-            tokens + len(batch.tokens),
-            size + int(batch.sizes.sum()),
-        )
         if progress is not None:
             progress(documents, tokens, size)
-
-
-def _remove_output(folder: Path, existed: bool) -> None:
-    """Remove what this call wrote: the folder was empty before."""
-    (folder / INDEX).unlink(missing_ok=True)
-    shutil.rmtree(folder / TOKENIZER_FOLDER, ignore_errors=True)
-    for file in folder.glob("shard-*.bin"):
-        file.unlink(missing_ok=True)
-    if not existed:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -26,8 +26,8 @@ class CorpusParams(Strict):
     """Held-out text of its own; then all of ``source`` is training text."""
     validation_documents: int | None = Field(None, ge=1)
     """At most this many held-out documents; needed when they come out of a streamed source."""
-    workers: int = Field(1, ge=1)
-    """Processes that tokenize; the tokens do not depend on it."""
+    workers: int = Field(1, ge=0)
+    """Threads or processes that tokenize, 0 = one for each core; the tokens do not depend on it."""
 
 
 class MixturePart(Strict):

@@ -20,10 +20,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -113,7 +115,7 @@ def write_shard(
 
 
 def write_atomically(path: Path, chunks: Sequence[bytes | memoryview]) -> None:
-    """Write a file through a temporary sibling: flushed to the disk, then renamed.
+    """Write a file through a temporary sibling: flushed to the disk, then renamed, and the folder flushed too.
 
     Raises:
         OSError: The file cannot be written; nothing is left behind.
@@ -129,6 +131,22 @@ def write_atomically(path: Path, chunks: Sequence[bytes | memoryview]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def is_temporary(path: Path) -> bool:
+    """Return whether a path is what an atomic writer (this one, ``save_whole``) leaves when its process is killed."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes have left in a folder; nobody may be writing there."""
+    for left in [path for path in folder.glob(".*") if is_temporary(path)]:
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def read_shard(path: Path, verify: bool = True) -> Shard:
@@ -211,7 +229,7 @@ def open_shards(folder: Path, verify: bool = True) -> TokenStore:
     Raises:
         DataError: The folder is missing or unfinished, or a shard is missing, damaged or not the one in the index.
     """
-    entries = _read_index(folder)
+    entries = read_index(folder)["shards"]
     shards = []
     for entry in entries:
         shard = read_shard(folder / entry["file"], verify)
@@ -233,7 +251,12 @@ def open_shards(folder: Path, verify: bool = True) -> TokenStore:
     )
 
 
-def _read_index(folder: Path) -> list[dict]:
+def read_index(folder: Path) -> dict[str, Any]:
+    """Return what ``index.json`` says.
+
+    Raises:
+        DataError: The folder or the file is missing, damaged or of another version.
+    """
     path = folder / INDEX
     if not folder.is_dir():
         raise DataError(f"shard folder {str(folder)!r} does not exist; make it with flowlm-make-data")
@@ -243,7 +266,7 @@ def _read_index(folder: Path) -> list[dict]:
         )
     try:
         index = json.loads(path.read_bytes())
-        version, entries = index["version"], index["shards"]
+        version, entries, _ = index["version"], index["shards"], (index["tokenizer"], index["fingerprint"])
         complete = bool(entries) and all("file" in entry for entry in entries)
     except (ValueError, KeyError, TypeError):
         raise DataError(f"{str(path)!r} is damaged; copy or make the folder again") from None
@@ -251,4 +274,4 @@ def _read_index(folder: Path) -> list[dict]:
         raise DataError(f"{str(path)!r} has format version {version}, this program reads {VERSION}; make it again")
     if not complete:
         raise DataError(f"{str(path)!r} lists no shards; copy or make the folder again")
-    return entries
+    return index

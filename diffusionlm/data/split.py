@@ -76,6 +76,14 @@ class SplitDocuments(Documents):
         text = f"{self.documents.fingerprint}/{self.fraction!r}/{self.side}/{self.limit}"
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def expected_bytes(self) -> int | None:
+        """This side's share of the corpus; unknown where it is cut off at a number of documents."""
+        whole = self.documents.expected_bytes
+        if whole is None or self.limit is not None:
+            return None
+        return round(whole * (self.fraction if self.side == "validation" else 1.0 - self.fraction))
+
     def describe(self) -> str:
         """Name the corpus and the side."""
         return f"the {self.side} side of {self.documents.describe()}"

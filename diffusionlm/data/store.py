@@ -51,7 +51,7 @@ class TokenStore:
         self.eos_id: int = eos_id
         self.tokenizer_fingerprint = tokenizer_fingerprint
         self.n_documents, self.n_tokens, self.n_bytes = len(lengths), int(lengths.sum()), int(sizes.sum())
-        self.fingerprint = content_fingerprint(tokenizer_fingerprint, hashes, self.n_tokens)
+        self.fingerprint = content_fingerprint(tokenizer_fingerprint, [hashes], len(hashes), self.n_tokens)
 
     def gather(self, addresses: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Return runs of tokens end to end, (sum of lengths,) int64; each run lies inside one document.

@@ -11,7 +11,7 @@ from diffusionlm.registry import Registry
 from diffusionlm.tokenizer.base import EOS, Texts, Tokenizer, TokenizerRecipe
 from diffusionlm.tokenizer.bpe import BPETokenizer
 from diffusionlm.tokenizer.byte import ByteParams, ByteRecipe, ByteTokenizer
-from diffusionlm.tokenizer.load import FilesParams, FilesRecipe, load_tokenizer
+from diffusionlm.tokenizer.load import FilesParams, FilesRecipe, load_tokenizer, save_whole
 from diffusionlm.tokenizer.train import BPEParams, BPERecipe, train_bpe
 
 if TYPE_CHECKING:
@@ -48,5 +48,6 @@ __all__ = [
     "TokenizerRecipe",
     "build_tokenizer",
     "load_tokenizer",
+    "save_whole",
     "train_bpe",
 ]

@@ -238,6 +238,8 @@ class TokenizerRecipe(ABC):
     """A way to come by a tokenizer: train one, take the bytes, read files. ``Params`` configures it."""
 
     Params: ClassVar[type[Strict]]
+    trains: ClassVar[bool] = False
+    """Whether it is the corpus that makes the tokenizer."""
 
     @abstractmethod
     def build(self, texts: Texts | None) -> Tokenizer:

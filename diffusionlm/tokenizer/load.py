@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -67,6 +68,24 @@ def load_tokenizer(path: Path) -> Tokenizer:
             f"{folder / files.TYPE} names an unknown tokenizer {name!r}; known: {', '.join([*KINDS, 'json'])}"
         )
     return KINDS[name].load(folder)
+
+
+def save_whole(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a tokenizer's files, all of them or none, unless the folder is there; its parent must be.
+
+    Raises:
+        TokenizerError: The files cannot be written.
+        OSError: What an earlier process left half-written, or the folder, is in the way.
+    """
+    if folder.is_dir():
+        return
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        tokenizer.save(temporary)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _read_json(path: Path) -> Tokenizer:

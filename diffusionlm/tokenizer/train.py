@@ -62,6 +62,7 @@ class BPERecipe(TokenizerRecipe):
     """Train on the corpus at hand."""
 
     Params = BPEParams
+    trains = True
 
     def __init__(self, params: BPEParams) -> None:
         self.params = params

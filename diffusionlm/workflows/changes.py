@@ -69,7 +69,7 @@ def saved_tables(path: Path) -> dict[str, Any] | None:
 
 def changes_since(before: Mapping[str, Any], params: Strict) -> str | None:
     """Return one line that names what changed, ``changed since: training.clip_norm 1.0 → 0.5``; None if nothing did."""
-    old, new = _flat(before), _flat(tomllib.loads(to_toml(params)))
+    old, new = flat(before), flat(tomllib.loads(to_toml(params)))
     told = [
         f"{name} {_shown(old, name)} → {_shown(new, name)}"
         for name in sorted({*old, *new})
@@ -81,12 +81,12 @@ def changes_since(before: Mapping[str, Any], params: Strict) -> str | None:
     return f"changed since: {', '.join(told)}{kept}"
 
 
-def _flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return values by dotted key; a list is one value."""
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, value in tables.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return found
 
 
 def _matters(name: str) -> bool:

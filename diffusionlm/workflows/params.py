@@ -4,6 +4,7 @@ from diffusionlm.workflows.bench_params import BenchDataParams, BenchInferParams
 from diffusionlm.workflows.command import CommandParams
 from diffusionlm.workflows.compare_params import CompareParams
 from diffusionlm.workflows.data_inspect_params import DataInspectParams
+from diffusionlm.workflows.data_params import DataVerifyParams
 from diffusionlm.workflows.methods_params import MethodsParams
 from diffusionlm.workflows.prepare_params import MakeDataParams, TokenizerTrainParams
 from diffusionlm.workflows.selftest_params import SelftestParams
@@ -19,6 +20,7 @@ __all__ = [
     "CommandParams",
     "CompareParams",
     "DataInspectParams",
+    "DataVerifyParams",
     "EvalParams",
     "InferParams",
     "InfillParams",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 
 from diffusionlm.checkpoint import clean_leftovers, list_checkpoints, newest_good, resolve_checkpoint
 from diffusionlm.errors import CheckpointError, ConfigError
-from diffusionlm.tokenizer import Tokenizer
+from diffusionlm.tokenizer import Tokenizer, save_whole
 
 CHECKPOINTS = "checkpoints"
 CONFIG, PROVENANCE, TOKENIZER = "config.toml", "run.json", "tokenizer"
@@ -74,12 +73,16 @@ def decide_start(folder: Path, resume: str) -> Start:
         CheckpointError: What should be continued is missing or damaged.
     """
     with folder_errors(folder):
-        _check_writable(folder)
+        check_writable(folder)
         return _decide(folder, resume)
 
 
-def _check_writable(folder: Path) -> None:
-    """Find out now, not after the tokenizer has been trained, that the folder cannot be made or written to."""
+def check_writable(folder: Path) -> None:
+    """Find out now, not after the tokenizer has been trained, that the folder cannot be made or written to.
+
+    Raises:
+        OSError: It cannot; names what is in the way.
+    """
     place = folder.absolute()
     while not os.path.lexists(place):
         place = place.parent
@@ -151,16 +154,8 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
     Raises:
         ConfigError: The folder cannot be written.
     """
-    if (folder / TOKENIZER).is_dir():
-        return
-    temporary = folder / f".{TOKENIZER}.tmp"
     with folder_errors(folder):
-        shutil.rmtree(temporary, ignore_errors=True)
-        try:
-            tokenizer.save(temporary)
-            temporary.rename(folder / TOKENIZER)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        save_whole(tokenizer, folder / TOKENIZER)
 
 
 def _read_sessions(path: Path) -> list[Any]:

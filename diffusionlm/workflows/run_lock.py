@@ -60,17 +60,28 @@ class RunLock:
 
     def _take(self) -> None:
         with folder_errors(self.folder):
-            self._descriptor = os.open(self.folder, os.O_RDONLY)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._descriptor)
-            self._descriptor = None
-            raise self._taken() from None
-        except OSError:
-            pass  # the file system has no such locks
+            self._descriptor = lock_folder(self.folder)
+        if self._descriptor is None:
+            raise self._taken()
 
     def _taken(self) -> ConfigError:
         return ConfigError(
             f"run folder {self.folder} is in use by another run; wait for its end, or choose another run.name"
         )
+
+
+def lock_folder(folder: Path) -> int | None:
+    """Return a descriptor that keeps others out of a folder until it is closed; None if another one has it.
+
+    Raises:
+        OSError: The folder cannot be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError:
+        pass  # the file system has no such locks
+    return descriptor

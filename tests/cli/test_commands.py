@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 import diffusionlm.workflows
+from cli import app as frame
 from cli import (
     bench_data,
     bench_infer,
@@ -48,13 +49,16 @@ APPS = {
     "bench-tokenizer": bench_tokenizer.app,
     "bench-data": bench_data.app,
     "inspect": inspect.app,
-    "data-inspect": data.app,
     "compare": compare.app,
     "methods": methods.app,
     "selftest": selftest.app,
+    "data-inspect": frame.make_app(data.inspect),
+    "data-verify": frame.make_app(data.verify),
 }
-VERBS_ONLY = ("compare", "data-inspect", "inspect", "methods", "selftest")
-GROUPED = {"data-inspect": ("data", "inspect")}
+GROUPS = {"data": data}
+"""Commands under one name: ``flowlm data verify`` is configured as ``data-verify``."""
+GROUPED = [f"{name}-{verb}" for name, group in GROUPS.items() for verb in group.COMMANDS]
+VERBS_ONLY = ("compare", "inspect", "methods", "selftest", *GROUPED)
 # What a command cannot do without, as a user types it.
 NEEDED = {
     "train": ["--set", "training.steps=3"],
@@ -62,7 +66,7 @@ NEEDED = {
     "infill": ["--checkpoint", "runs/x", "a<|hole:3|>b"],
     "eval": ["--checkpoint", "runs/x"],
     "inspect": ["runs/x"],
-    "data-inspect": ["inspect"],
+    "data-verify": ["shards"],
     "compare": ["--set", "budget.tokens=1000", "--set", "methods={mask={}}"],
 }
 
@@ -91,9 +95,19 @@ def test_every_configuration_has_a_command_and_a_script():
 
 def test_flowlm_has_every_verb():
     assert set(APPS) - set(GROUPED) < set(main.COMMANDS)
-    for words in [*((verb,) for verb in main.COMMANDS), *GROUPED.values()]:
+    for words in [[verb] for verb in main.COMMANDS] + [[g, verb] for g in GROUPS for verb in GROUPS[g].COMMANDS]:
         result = CliRunner().invoke(main.app, [*words, "--help"])
         assert result.exit_code == 0, words
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_alone_and_a_wrong_verb_in_it(group):
+    result = CliRunner().invoke(main.app, [group, "verfy"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert (
+        result.stderr
+        == f"error: 'verfy': no such command; did you mean 'verify'?; known: {', '.join(GROUPS[group].COMMANDS)}\n"
+    )
 
 
 def test_flowlm_alone_shows_help():
@@ -132,7 +146,7 @@ def modules_of_bare_help():
     return modules_of_help(BARE, "app()")
 
 
-@pytest.mark.parametrize("verb", [*APPS, ""])
+@pytest.mark.parametrize("verb", [*(verb for verb in APPS if verb not in GROUPED), *GROUPS, ""])
 def test_help_imports_nothing_heavy(verb, modules_of_bare_help):
     """Seconds depend on the machine, imports do not: help may load few modules more than Typer does for any program."""
     module = f"cli.{GROUPED[verb][0] if verb in GROUPED else verb.replace('-', '_')}" if verb else "cli.main"

@@ -21,6 +21,7 @@ NEEDED = {
     "infill": ["checkpoint=runs/x", "texts=['a<|hole:3|>b']"],
     "eval": ["checkpoint=runs/x"],
     "inspect": ["checkpoint=runs/x"],
+    "data-verify": ["folder=shards"],
     "compare": ["methods={a={}}", "budget.tokens=10"],
 }
 

@@ -69,6 +69,11 @@ class FolderSource(Source):
         """By path, size and time of last change of every file."""
         return files_fingerprint(self.params, self.files)
 
+    @property
+    def expected_bytes(self) -> int:
+        """The size of the files."""
+        return sum(file.stat().st_size for file in self.files)
+
     def describe(self) -> str:
         """Name the folder."""
         return f"folder {self.params.path!r}"

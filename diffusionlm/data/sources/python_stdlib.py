@@ -73,6 +73,11 @@ class PythonStdlibSource(Source):
         """By path, size and time of last change of every file."""
         return files_fingerprint(self.params, self.files())
 
+    @property
+    def expected_bytes(self) -> int:
+        """The size of the files."""
+        return sum(file.stat().st_size for file in self.files())
+
     def describe(self) -> str:
         """Name the library."""
         return f"the standard library at {str(self.root)!r}"

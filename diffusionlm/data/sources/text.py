@@ -14,6 +14,9 @@ from diffusionlm.data.sources.base import Source, files_fingerprint, find_files
 from diffusionlm.errors import DataError
 from diffusionlm.params import Strict
 
+WINDOW = 1 << 25
+"""Bytes of a file that are mapped at a time, about."""
+
 
 class TextParams(Strict):
     """A text file, or many by a pattern."""
@@ -55,10 +58,10 @@ class TextSource(Source):
                     return
                 with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
                     separator = self.params.separator.encode("utf-8")
-                    if separator and data.find(separator) >= 0:
-                        yield from split_at(data, separator)
+                    if separator and holds(data, separator):
+                        yield from released(data, split_at(data, separator))
                     else:
-                        yield from cut_at_lines(data, self.params.chunk_bytes)
+                        yield from released(data, cut_at_lines(data, self.params.chunk_bytes))
         except OSError as error:
             raise DataError(
                 f"cannot read {str(file)!r}: {error.strerror}; check the file and its permissions"
@@ -69,9 +72,44 @@ class TextSource(Source):
         """By path, size and time of last change of every file."""
         return files_fingerprint(self.params, self.files)
 
+    @property
+    def expected_bytes(self) -> int:
+        """The size of the files."""
+        return sum(file.stat().st_size for file in self.files)
+
     def describe(self) -> str:
         """Name the file or pattern."""
         return f"text {self.params.path!r}"
+
+
+def holds(data: mmap.mmap, separator: bytes) -> bool:
+    """Return whether the separator is in a file, looking at a window at a time."""
+    for begin in range(0, len(data), WINDOW):
+        if data.find(separator, begin, begin + WINDOW + len(separator) - 1) >= 0:
+            return True
+        forget(data, begin + WINDOW)
+    return False
+
+
+def released(data: mmap.mmap, documents: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the documents of a file; what lies behind them is dropped from this process's memory now and then."""
+    done = dropped = 0
+    for document in documents:
+        done += len(document)  # separators are not counted: never more than has been read
+        if done - dropped >= WINDOW:
+            forget(data, done)
+            dropped = done
+        yield document
+
+
+def forget(data: mmap.mmap, end: int) -> None:
+    """Drop the pages before ``end`` from this process's memory; the system may keep the file's in its cache.
+
+    Without it a file that is read to its end counts as memory of this process, as long as there is any left.
+    """
+    end = min(end, len(data)) // mmap.PAGESIZE * mmap.PAGESIZE
+    if end > 0:
+        data.madvise(mmap.MADV_DONTNEED, 0, end)
 
 
 def split_at(data: mmap.mmap | bytes, separator: bytes) -> Iterator[bytes]:

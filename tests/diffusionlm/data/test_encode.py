@@ -1,10 +1,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from diffusionlm.data import encode
 from diffusionlm.data.encode import content_fingerprint, encode_document, encode_documents, token_dtype
 from diffusionlm.data.split import document_hash
 from diffusionlm.tokenizer import ByteTokenizer
@@ -62,12 +68,42 @@ def test_closing_early_ends_the_workers() -> None:
     assert not multiprocessing.active_children()
 
 
+def test_no_number_of_workers_is_one_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(encode, "cores", lambda: 1)
+    monkeypatch.setattr(encode, "_workers", lambda tokenizer, workers: asked.append(workers))
+    assert len(list(encode_documents([b"a"], ByteTokenizer(), workers=0))) == 1
+    assert asked == [], "one core encodes here"
+
+
+ENDLESS = """
+import itertools, os, signal, multiprocessing
+from diffusionlm.data.encode import encode_documents
+from diffusionlm.tokenizer import ByteTokenizer
+if __name__ == "__main__":
+    batches = encode_documents(itertools.repeat(b"a" * 1_100_000), ByteTokenizer(), workers=2)
+    next(batches)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    command = [sys.executable, tmp_path / "endless.py"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent.parent)}
+    # The workers hold the pipe of stderr: reading it to its end is waiting for theirs.
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(done.stdout.split()) == 2
+
+
 def test_fingerprint_depends_on_documents_order_and_tokenizer() -> None:
     hashes = np.array([1, 2], dtype=np.uint64)
     prints = {
-        content_fingerprint("a", hashes, 5),
-        content_fingerprint("b", hashes, 5),
-        content_fingerprint("a", hashes[::-1], 5),
-        content_fingerprint("a", hashes, 6),
+        content_fingerprint("a", [hashes], len(hashes), 5),
+        content_fingerprint("b", [hashes], len(hashes), 5),
+        content_fingerprint("a", [hashes[::-1]], len(hashes), 5),
+        content_fingerprint("a", [hashes], len(hashes), 6),
     }
     assert len(prints) == 4

@@ -1,21 +1,33 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import multiprocessing
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from diffusionlm.data import make
+from diffusionlm.data.encode import EncodedDocuments
 from diffusionlm.data.make import make_data
 from diffusionlm.data.shards import ShardHeader, open_shards
 from diffusionlm.errors import DataError
 from diffusionlm.tokenizer import ByteTokenizer, load_tokenizer
-from tests.diffusionlm.data.doubles import texts
+from tests.diffusionlm.data.doubles import WideTokenizer, texts
 from tests.diffusionlm.tokenizer.families import change, family, write
 
 DOCUMENTS = texts([400_000, 10, 700_000, 3, 500_000, 900_000, *[1000] * 1500])
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process has written outlives it without being flushed; only a machine's end would need that."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -98,30 +110,229 @@ def test_no_documents(tmp_path: Path, existed: bool) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_full_disk_removes_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+@pytest.mark.parametrize("full_at", [1, 3])
+def test_a_full_disk_loses_the_current_shard_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, full_at: int
+) -> None:
     written = 0
 
     def full(*args: object, **kwargs: object) -> ShardHeader:
         nonlocal written
         written += 1
-        if written == 3:
+        if written == full_at:
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(*args, **kwargs)  # type: ignore[arg-type]
 
     real = make.write_shard
     monkeypatch.setattr(make, "write_shard", full)
+    out = tmp_path / "out"
     with pytest.raises(OSError, match="No space left") as caught:
-        make_data(DOCUMENTS, ByteTokenizer(), tmp_path / "out", shard_tokens=600_000, workers=workers)
+        make_data(DOCUMENTS, ByteTokenizer(), out, shard_tokens=600_000, workers=workers)
     assert caught.value.errno == errno.ENOSPC
-    assert written == 3
-    assert not (tmp_path / "out").exists()
+    assert written == full_at
+    assert not multiprocessing.active_children()
+    if full_at == 1:
+        assert not out.exists()
+        return
+    assert [name for name in contents(out) if "shard" in name] == ["shard-00000.bin", "shard-00001.bin"]
+    assert not (out / "index.json").exists()
+    monkeypatch.undo()
+    make_data(DOCUMENTS, ByteTokenizer(), out, shard_tokens=600_000, workers=workers, resume=True)
+    assert contents(out) == unbroken(tmp_path)
 
 
-def test_a_source_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_source_that_fails_leaves_nothing_where_nothing_was_finished(tmp_path: Path) -> None:
     def failing() -> Iterator[bytes]:
-        yield from DOCUMENTS[:6]
-        raise DataError("line 7 is not JSON")
+        yield from DOCUMENTS[:1]
+        raise DataError("line 2 is not JSON")
 
-    with pytest.raises(DataError, match="line 7"):
+    with pytest.raises(DataError, match="line 2"):
         make_data(failing(), ByteTokenizer(), tmp_path / "out", shard_tokens=600_000)
     assert list(tmp_path.iterdir()) == []
+
+
+def unbroken(tmp_path: Path, **options: Any) -> dict[str, bytes]:
+    """Return the files of a run that nothing broke."""
+    folder = tmp_path / "unbroken"
+    make_data(options.pop("documents", DOCUMENTS), ByteTokenizer(), folder, **{"shard_tokens": 600_000, **options})
+    return contents(folder)
+
+
+class Killed(BaseException):
+    """Stands in for the end of a process."""
+
+
+SMALL = [*texts([90, 40, 120, 5, 300, 60, 60]), b"copy", b"", b"copy", *texts([80, 90]), b"copy", b"last"]
+
+
+def steps_on_disk(monkeypatch: pytest.MonkeyPatch, end: Callable[[], None], at: int) -> list[int]:
+    """Let the ``at``-th thing that is done to the disk, or what follows it at once, be the end; return the count."""
+    count = [0]
+    replace = Path.replace
+
+    def step() -> None:
+        count[0] += 1
+        if count[0] == at:
+            end()
+
+    def counted_replace(path: Path, target: Path) -> Path:
+        step()
+        done = replace(path, target)
+        step()
+        return done
+
+    monkeypatch.setattr(Path, "replace", counted_replace)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: step())
+    return count
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_ended_at_any_step_it_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deduplicate: bool
+) -> None:
+    options: dict[str, Any] = {"shard_tokens": 200, "deduplicate": deduplicate}
+    whole = unbroken(tmp_path, documents=SMALL, **options)
+    assert len([name for name in whole if name.startswith("shard-")]) >= 4
+
+    def end() -> None:
+        raise Killed
+
+    at = 0
+    while True:
+        at += 1
+        folder = tmp_path / str(at)
+        with monkeypatch.context() as patch:
+            steps_on_disk(patch, end, at)
+            try:
+                make_data(SMALL, ByteTokenizer(), folder, **options)
+                break
+            except Killed:
+                pass
+        made = make_data(SMALL, ByteTokenizer(), folder, resume=True, **options)
+        assert contents(folder) == whole, at
+        assert made.n_duplicates == (2 if deduplicate else 0)
+    assert at > 4 * 5, "the journal and a shard each take four steps and a rename"
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_killed_at_any_step_it_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deduplicate: bool
+) -> None:
+    """A forked process that ends without cleaning up, several times over, until one comes through."""
+    options: dict[str, Any] = {"shard_tokens": 200, "deduplicate": deduplicate}
+    whole = unbroken(tmp_path, documents=SMALL, **options)
+    ends = []
+    for at in (*range(1, 24), 11, 5):  # a resumed run is killed at the next step, and the last ones twice
+        folder = tmp_path / ("out" if at % 2 else f"out-{at}")
+        child = os.fork()
+        if child == 0:
+            steps_on_disk(monkeypatch, lambda: os._exit(9), at)
+            make_data(SMALL, ByteTokenizer(), folder, resume=True, **options)
+            os._exit(0)
+        ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        assert not (folder / "index.json").exists() or contents(folder) == whole
+    assert ends.count(9) > 10
+    for folder in tmp_path.glob("out*"):
+        make_data(SMALL, ByteTokenizer(), folder, resume=True, **options)
+        assert contents(folder) == whole, folder
+
+
+def test_resuming_what_is_finished_reads_nothing(tmp_path: Path) -> None:
+    def unreadable() -> Iterator[bytes]:
+        raise AssertionError("read again")
+        yield b""
+
+    first = make_data(SMALL, ByteTokenizer(), tmp_path / "out", shard_tokens=200, deduplicate=True)
+    again = make_data(unreadable(), ByteTokenizer(), tmp_path / "out", shard_tokens=200, deduplicate=True, resume=True)
+    assert again == replace(first, digest_bytes=0)
+
+
+def half_made(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    """Leave a folder with two finished shards."""
+    with monkeypatch.context() as patch:
+
+        def end() -> None:
+            raise Killed
+
+        steps_on_disk(patch, end, 22)
+        with pytest.raises(Killed):
+            make_data(SMALL, ByteTokenizer(), folder, **options)
+    assert len(list(folder.glob("shard-*.bin"))) >= 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"shard_tokens": 300}, "shard_tokens was 200, now it is 300"),
+        ({"deduplicate": True}, "deduplicate was false, now it is true"),
+        ({"settings": {"corpus": "b" * 64}}, r'corpus changed from "aaaaaaaaaaaa…" to "bbbbbbbbbbbb…"'),
+        ({"settings": {"corpus": "a" * 64, "new": 1}}, "new was unset, now it is 1"),
+        ({"settings": {}}, 'corpus changed from "aaaaaaaaaaaa…" to unset'),
+        ({"tokenizer": WideTokenizer()}, r'tokenizer changed from ".*…" to ".*…"'),
+        ({"documents": SMALL[1:]}, r"document 4 of the corpus is not the one that they end with"),
+        ({"documents": SMALL[:2]}, r"document 4 of the corpus is not the one that they end with"),
+    ],
+)
+def test_something_else_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], said: str
+) -> None:
+    folder = tmp_path / "out"
+    options: dict[str, Any] = {"shard_tokens": 200, "settings": {"corpus": "a" * 64}}
+    half_made(folder, monkeypatch, **options)
+    before = contents(folder)
+    given = {"documents": SMALL, "tokenizer": ByteTokenizer(), **options, **changed}
+    with pytest.raises(DataError, match=f"^cannot go on with the shards in .*: {said}") as caught:
+        make_data(given.pop("documents"), given.pop("tokenizer"), folder, resume=True, **given)
+    assert "\n" not in str(caught.value)
+    assert {name: data for name, data in contents(folder).items() if "journal" not in name} == {
+        name: data for name, data in before.items() if "journal" not in name
+    }
+
+
+def test_a_finished_shard_that_is_damaged_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "out"
+    half_made(folder, monkeypatch, shard_tokens=200)
+    shard = folder / "shard-00000.bin"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1])
+    with pytest.raises(DataError, match=r"shard-00000.bin' is truncated"):
+        make_data(SMALL, ByteTokenizer(), folder, shard_tokens=200, resume=True)
+    shard.write_bytes((folder / "shard-00001.bin").read_bytes())
+    with pytest.raises(DataError, match=r"shard-00000.bin' is not the one that journal.json names"):
+        make_data(SMALL, ByteTokenizer(), folder, shard_tokens=200, resume=True)
+    shard.write_bytes(whole)
+    (folder / "journal.json").write_text("{")
+    with pytest.raises(DataError, match=r"journal.json' is damaged; remove the folder"):
+        make_data(SMALL, ByteTokenizer(), folder, shard_tokens=200, resume=True)
+    (folder / "journal.json").write_text('{"version": 99}')
+    with pytest.raises(DataError, match=r"has format version 99, this program reads 1"):
+        make_data(SMALL, ByteTokenizer(), folder, shard_tokens=200, resume=True)
+
+
+def test_a_folder_of_other_things_is_not_resumed(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match="is not empty"):
+        make_data([b"a"], ByteTokenizer(), tmp_path, resume=True)
+    assert contents(tmp_path) == {"notes.txt": b"mine"}
+
+
+def test_memory_holds_one_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tokens of a shard are let go before the next one is collected."""
+    alive: list[weakref.ref[np.ndarray]] = []
+    held: list[int] = []
+    real = make.write_shard
+
+    def watched(path: Path, parts: list[EncodedDocuments], **identity: Any) -> ShardHeader:
+        alive.extend(weakref.ref(part.tokens) for part in parts)
+        return real(path, parts, **identity)
+
+    def documents() -> Iterator[bytes]:
+        for document in texts([600_000] * 12):
+            held.append(sum(written() is not None for written in alive))
+            yield document
+
+    monkeypatch.setattr(make, "write_shard", watched)
+    made = make_data(documents(), ByteTokenizer(), tmp_path / "out", shard_tokens=1_300_000)
+    assert made.n_shards == len(alive) == 6
+    assert held == [0] * 12, "tokens that had been written were still there when a later document was read"

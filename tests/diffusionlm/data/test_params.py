@@ -26,7 +26,7 @@ def test_a_source_is_chosen_by_name() -> None:
         DataParams.model_validate({"source": {"name": "nothing"}})
 
 
-@pytest.mark.parametrize("bad", [{"validation_fraction": 1.0}, {"workers": 0}, {"packing": "tight"}, {"prefetch": -1}])
+@pytest.mark.parametrize("bad", [{"validation_fraction": 1.0}, {"workers": -1}, {"packing": "tight"}, {"prefetch": -1}])
 def test_values_outside_their_range(bad: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         DataParams.model_validate(bad)

@@ -75,3 +75,16 @@ def test_an_empty_side_says_what_to_do() -> None:
     held_out = ListDocuments([next(d for d in MANY if side_of(d, 0.5) == "validation")])
     with pytest.raises(DataError, match=r"^the train side of .*; lower it, .* validation_source$"):
         list(SplitDocuments(held_out, 0.5, "train"))
+
+
+def test_a_side_expects_its_share_of_the_text() -> None:
+    class Sized(ListDocuments):
+        @property
+        def expected_bytes(self) -> int:
+            return 1000
+
+    whole = Sized([b"a", b"b"])
+    assert SplitDocuments(whole, 0.1, "validation").expected_bytes == 100
+    assert SplitDocuments(whole, 0.1, "train").expected_bytes == 900
+    assert SplitDocuments(whole, 0.1, "validation", limit=3).expected_bytes is None
+    assert SplitDocuments(ListDocuments([b"a"]), 0.1, "train").expected_bytes is None

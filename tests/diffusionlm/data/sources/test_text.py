@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import mmap
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diffusionlm.data.sources import text
 from diffusionlm.data.sources.text import TextParams, TextSource, cut_at_lines, split_at
 from diffusionlm.errors import DataError
+from diffusionlm.runlog.resident import resident_mib
 
 
 def read(path: Path, content: bytes, **params: object) -> list[bytes]:
@@ -96,3 +100,40 @@ def test_a_missing_file_and_one_that_goes_away(tmp_path: Path) -> None:
         DataError, match=r"^cannot read '.*': No such file or directory; check the file and its permissions"
     ):
         list(source)
+
+
+@pytest.mark.parametrize("separated", [True, False])
+def test_a_file_larger_than_the_window_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, separated: bool
+) -> None:
+    """What has been read is dropped from memory on the way; a separator across two windows is found."""
+    window = 2 * mmap.PAGESIZE
+    monkeypatch.setattr(text, "WINDOW", window)
+    lines = [f"line {i} of a text\n".encode() for i in range(6000)]
+    joined = b"".join(lines)
+    if separated:
+        place = window - 3
+        joined = joined[:place] + b"<|endoftext|>" + joined[place:]
+    (tmp_path / "a.txt").write_bytes(joined)
+    forgotten: list[int] = []
+    real = text.forget
+    monkeypatch.setattr(text, "forget", lambda data, end: (forgotten.append(end), real(data, end)))
+    source = TextSource(TextParams(path=str(tmp_path / "a.txt"), chunk_bytes=300))
+    expected = split_at(joined, b"<|endoftext|>") if separated else cut_at_lines(joined, 300)
+    assert list(source) == list(expected)
+    assert len(forgotten) > (0 if separated else 2 * len(joined) // window - 3)
+    assert source.expected_bytes == len(joined)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system does not say")
+def test_memory_does_not_follow_the_file(tmp_path: Path) -> None:
+    """The file is longer than two windows and the bound: mapped pages count as memory of a process."""
+    with (tmp_path / "a.txt").open("wb") as handle:
+        for _ in range(160):
+            handle.write((b"a line of text\n" * (1 << 17))[: 1 << 20])
+    source = TextSource(TextParams(path=str(tmp_path / "a.txt")))
+    before = most = resident_mib()
+    for number, _ in enumerate(source):
+        if number % 200 == 0:
+            most = max(most, resident_mib())
+    assert most < before + 80
