@@ -11,11 +11,14 @@ from diffusionlm.process import Process
 from diffusionlm.sampling import SAMPLERS, Filters, Sampler
 from diffusionlm.sampling.guidance import check_guidance
 
+MOST_STEPS = MOST_SAMPLES = 1_000_000
+"""Numbers beyond these are slips of the hand: nobody would wait for them."""
+
 
 class SamplingParams(Filters):
     """What continuation and infilling share."""
 
-    steps: int = Field(default=64, ge=1, le=1_000_000)
+    steps: int = Field(default=64, ge=1, le=MOST_STEPS)
     """Steps of a canvas: the most network evaluations it takes. With mask noise more steps than tokens cost nothing;
     first_hitting takes one evaluation per token whatever it is."""
     sampler: SAMPLERS.union() | None = None  # pyright: ignore[reportInvalidTypeForm]
@@ -28,7 +31,7 @@ class SamplingParams(Filters):
     """w of classifier-free guidance, away from what is written without the given tokens; 0 = none. Doubles the cost."""
     self_correction: SelfCorrectionParams | None = None
     """Rounds in which the finished text is corrected; unset = none."""
-    samples: int = Field(default=1, ge=1)
+    samples: int = Field(default=1, ge=1, le=MOST_SAMPLES)
     """Samples per prompt."""
     batch_size: int = Field(default=16, ge=1)
     """Canvases sampled together. It changes the speed, never a sample."""

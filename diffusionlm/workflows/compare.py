@@ -9,12 +9,15 @@ is finished is read, a run that was stopped is resumed.
 
 from __future__ import annotations
 
+import shutil
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diffusionlm.errors import ConfigError
+from diffusionlm.errors import ConfigError, FlowLMError
 from diffusionlm.evaluation import ByteJudge
 from diffusionlm.process import PROCESSES
 from diffusionlm.workflows.compare_cost import flops_per_token
@@ -45,10 +48,10 @@ def compare(params: CompareParams) -> CompareReport:
     choose_device(params.device)
     set_threads(params.threads)
     _claim(folder, params)
-    text, tokenizer = _text(params, folder)
-    comparison = _Comparison(params, text, Planner(params, tokenizer))
     try:
-        report = comparison.run()
+        with _nothing_kept_of_a_refusal(folder):
+            text, tokenizer = _text(params, folder)
+            report = _Comparison(params, text, Planner(params, tokenizer)).run()
     except Stopped as stopped:
         say(f"stopped; everything is saved, and the same command goes on from here ({folder})")
         return CompareReport(folder, "stopped", (), (), (), {}, (), exit_code=stopped.exit_code)
@@ -79,9 +82,12 @@ class _Comparison:
         for method, search in searches.items():
             results = [self._one(trial) for trial in search]
             trials += results
-            for one in self.planner.runs(method, self._best(method, results)):
+            best = self._best(method, results)
+            for one in [] if best is None else self.planner.runs(method, best):
                 planned.append(one)
                 runs.append(self._one(one))
+        if not runs:
+            raise ConfigError("every trial of every method diverged; lower the learning rates (sweep.factors)")
         quality, reference = self._samples(planned)
         return CompareReport(
             self.params.output_folder(),
@@ -103,22 +109,26 @@ class _Comparison:
             self.flags.append(f"{planned.words}: {result['failed']}")
             said = "failed"
         else:
-            value = result.get("bits_per_byte")
-            said = f"{value:.3f} bits per byte" if value is not None else f"loss {result.get('loss')}"
+            value, loss = result.get("bits_per_byte"), result.get("loss")
+            said = f"{value:.3f} bits per byte" if value is not None else f"loss {loss:.3f}" if loss is not None else ""
+            if not said:
+                said = "no score, for its network has diverged"
+                self.flags.append(f"{planned.words}: {said}")
             said += f", {result['steps']} steps, {result['seconds']:.0f} s"
         say(f"[{self.done} of {self.total}] {planned.words}: {said}{' (there already)' if was_there else ''}")
         return result
 
-    def _best(self, method: str, trials: list[Record]) -> float:
-        """Return the factor of the best trial; 1 or the only one where there was no search."""
+    def _best(self, method: str, trials: list[Record]) -> float | None:
+        """Return the factor of the best trial, the only one where there was no search; None if every trial diverged."""
         factors = self.params.sweep.factors
         scored = [(_score(trial), trial["factor"]) for trial in trials if _score(trial) is not None]
         if not scored:
-            if trials:
-                raise ConfigError(
-                    f"every trial of method {method!r} diverged; lower its learning rates (sweep.factors)"
-                )
-            return factors[0]
+            if not trials:
+                return factors[0]
+            self.flags.append(f"{method}: left out, every trial diverged; lower its learning rates (sweep.factors)")
+            say(self.flags[-1])
+            self.done += len(self.params.seeds)
+            return None
         best = min(scored)[1]
         if best in (min(factors), max(factors)):
             self.flags.append(
@@ -203,6 +213,17 @@ def _claim(folder: Path, params: CompareParams) -> None:
             raise ConfigError(f"{folder} holds files that are not a comparison's; choose another name, or empty it")
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(to_toml(params), encoding="utf-8")
+
+
+@contextmanager
+def _nothing_kept_of_a_refusal(folder: Path) -> Iterator[None]:
+    """Take back what ``_claim`` and ``_text`` wrote if the comparison is refused before a run has begun."""
+    try:
+        yield
+    except FlowLMError:
+        if {path.name for path in folder.iterdir()} <= {CONFIG, TOKENIZER}:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _text(params: CompareParams, folder: Path) -> tuple[TextData, dict[str, Any]]:

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from diffusionlm.data.params import DataParams
 from diffusionlm.errors import ConfigError
-from diffusionlm.generation.params import GenerationParams
+from diffusionlm.generation.params import MOST_SAMPLES, MOST_STEPS, GenerationParams
 from diffusionlm.model.params import TransformerParams
 from diffusionlm.objective import OBJECTIVES
 from diffusionlm.optim import LR_SCHEDULES, OPTIMIZERS, EMAParams
@@ -118,7 +118,7 @@ class QualityParams(Strict):
 
     steps: tuple[int, ...] = (4, 16, 64)
     """Steps of the method's sampler, one point of the curve each; none = no samples."""
-    samples: int = Field(default=64, ge=2)
+    samples: int = Field(default=64, ge=2, le=MOST_SAMPLES)
     """Samples per point."""
     length: int | None = Field(default=None, ge=4)
     """Tokens of a sample; unset = the context."""
@@ -134,8 +134,8 @@ class QualityParams(Strict):
     @field_validator("steps")
     @classmethod
     def _different(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
-        if any(number < 1 for number in steps) or len(set(steps)) < len(steps):
-            raise ValueError(f"steps = {list(steps)} must be different numbers of at least 1")
+        if any(not 1 <= number <= MOST_STEPS for number in steps) or len(set(steps)) < len(steps):
+            raise ValueError(f"steps = {list(steps)} must be different numbers from 1 to {MOST_STEPS}")
         return steps
 
 

@@ -288,8 +288,8 @@ def test_a_recipe_gives_its_method_and_nothing_that_is_shared(tmp_path):
         ("methods.mask={recipe='compare_small'}", "methods.mask.recipe: compare_small is a comparison's configuration"),
         ("seeds=[]", "seeds: [] is not allowed; it must have at least 1"),
         ("seeds=[0,-1]", "seeds = [0, -1] must be numbers of at least 0"),
-        ("quality.steps=[4,0]", "quality.steps: steps = [4, 0] must be different numbers of at least 1"),
-        ("quality.steps=[4,4]", "quality.steps: steps = [4, 4] must be different numbers of at least 1"),
+        ("quality.steps=[4,0]", "quality.steps: steps = [4, 0] must be different numbers from 1 to 1000000"),
+        ("quality.steps=[4,4]", "quality.steps: steps = [4, 4] must be different numbers from 1 to 1000000"),
         ("methods.mask.process={name='block',block_length=8}", "quality.steps = [2, 8] are too few for 4 blocks"),
         ("methods.mask.generation.block_length=10", "methods.mask: quality.steps = [2, 8] are too few for 4 blocks"),
         ("budget.tokens=0", "budget.tokens: 0 is not allowed"),
@@ -371,6 +371,7 @@ def test_a_method_that_does_not_fit_the_vocabulary_is_named(tmp_path):
     process = "methods.mask.process={name='logit',accuracy=0.001}"
     with pytest.raises(ConfigError, match=r"^methods\.mask: process\.accuracy = 0\.001 .* for a vocabulary of 257"):
         compare(small(tmp_path, process))
+    assert not (tmp_path / "comparison").exists(), "the corrected configuration may have the name"
 
 
 def test_a_method_that_diverged_has_no_samples_and_a_note(tmp_path):
@@ -380,3 +381,22 @@ def test_a_method_that_diverged_has_no_samples_and_a_note(tmp_path):
     report = compare(read(path, *options))
     assert {point["method"] for point in report.quality} == {"mask"}
     assert any(flag.startswith("uniform, seed 0: no samples, the network's answer is not") for flag in report.flags)
+    assert "uniform, seed 0: no score, for its network has diverged" in report.flags
+    assert "no score" in report.report()
+
+
+def test_a_method_whose_trials_all_diverged_is_left_out_with_a_note(tmp_path):
+    path = write_toml(tmp_path)
+    options = ["seeds=[0]", "quality.steps=[]", "methods.uniform.optimizer.lr=1e29"]
+    report = compare(read(path, *options))
+    assert report.methods == ("mask",)
+    assert "uniform: left out, every trial diverged; lower its learning rates (sweep.factors)" in report.flags
+    nothing = read(path, *options, "methods.mask.optimizer.lr=1e29", f"folder={str(tmp_path / 'other')!r}")
+    with pytest.raises(ConfigError, match="every trial of every method diverged; lower the learning rates"):
+        compare(nothing)
+
+
+@pytest.mark.parametrize("option", ["quality.steps=[100000000]", "quality.samples=10000000"])
+def test_what_would_never_end_is_refused(tmp_path, option):
+    with pytest.raises(ConfigError, match="1000000"):
+        read(write_toml(tmp_path), option)
