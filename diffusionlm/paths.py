@@ -1,4 +1,6 @@
-"""A path as a user writes it: ``~`` stands for a home folder in a file and after ``--set`` as it does in a shell.
+"""Paths and names of folders as a user writes them.
+
+``~`` stands for a home folder in a file and after ``--set``, as it does in a shell.
 
 A shell leaves the ``~`` of ``--set run.folder=~/runs`` as it is, and TOML knows none; taken literally it would make a
 folder of that name.
@@ -39,3 +41,16 @@ def _checked(path: Path) -> Path:
 
 UserPath = Annotated[Path, AfterValidator(_checked)]
 """A field of a parameter class that holds a path."""
+
+
+def _names_a_folder(name: str) -> str:
+    if not name or name[0] in ". \t" or not name.isprintable() or {"/", "\\"} & set(name):
+        raise ValueError(
+            f"{name!r} does not name a folder; use printable characters without '/' and '\\', and neither '.' nor a "
+            "space in front"
+        )
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_names_a_folder)]
+"""A field of a parameter class that holds the name of one folder."""

@@ -22,7 +22,7 @@ from diffusionlm.model.params import TransformerParams
 from diffusionlm.objective import OBJECTIVES
 from diffusionlm.optim import LR_SCHEDULES, OPTIMIZERS, EMAParams
 from diffusionlm.params import Strict
-from diffusionlm.paths import UserPath
+from diffusionlm.paths import FolderName, UserPath
 from diffusionlm.process import PROCESSES
 from diffusionlm.tokenizer import TOKENIZERS
 from diffusionlm.training.params import ValidationParams
@@ -184,7 +184,7 @@ class CompareParams(CommandParams):
 
     command: ClassVar[str] = "compare"
 
-    name: str = Field(default="comparison", pattern=r"^[^/\\\s][^/\\]*$")
+    name: FolderName = "comparison"
     """The comparison's name; its folder is runs/<name> unless set."""
     folder: UserPath | None = None
     """Where everything goes. The same command again goes on where it was."""

@@ -17,7 +17,7 @@ from diffusionlm.objective import OBJECTIVES
 from diffusionlm.optim import LR_SCHEDULES, OPTIMIZERS
 from diffusionlm.optim.schedule import span_steps
 from diffusionlm.params import Strict
-from diffusionlm.paths import UserPath
+from diffusionlm.paths import FolderName, UserPath
 from diffusionlm.process import PROCESSES, Vocabulary
 from diffusionlm.registry import params_name
 from diffusionlm.runlog import RunLogParams
@@ -40,7 +40,7 @@ from diffusionlm.workflows.debug import shrink
 class RunParams(Strict):
     """Where a run lives and what makes it repeatable."""
 
-    name: str = Field(default="run", pattern=r"^[^/\\\s.\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*$")
+    name: FolderName = "run"
     """The run's name in logs; its folder is runs/<name> unless set. No slash, no dot at the beginning."""
     folder: UserPath | None = None
     """The run folder: configuration, metrics, samples and checkpoints. It must be new or empty, or resumed."""

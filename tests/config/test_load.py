@@ -171,11 +171,15 @@ def test_an_error_of_the_library_keeps_its_kind(toml):
     ("option", "wanted"),
     [
         ("samples.prompts=abc", "samples.prompts: 'abc' is not allowed; it must be a list, in square brackets"),
-        ("run.name=\udcff", "run.name: '\\udcff' is not allowed; it must be UTF-8 text"),
-        ("run.name=a/b", r"run.name: 'a/b' is not allowed; it must match ^[^/\\\s.\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*$"),
+        ("run.name=\udcff", "run.name: '\\udcff' does not name a folder; use printable characters"),
+        (
+            "run.name=a/b",
+            "run.name: 'a/b' does not name a folder; use printable characters without '/' and '\\', and "
+            "neither '.' nor a space in front",
+        ),
     ],
 )
 def test_texts_and_lists_of_training(option, wanted):
     with pytest.raises(ConfigError) as caught:
         load(TrainParams, "quickstart", [parse(option)])
-    assert str(caught.value) == f"--set {option}: {wanted}"
+    assert str(caught.value).startswith(f"--set {option}: {wanted}")
