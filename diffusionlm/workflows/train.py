@@ -53,8 +53,9 @@ from diffusionlm.workflows.run_folder import (
 from diffusionlm.workflows.run_lock import RunLock
 from diffusionlm.workflows.runtime import choose_device, keep_memory, make_deterministic, set_threads
 from diffusionlm.workflows.samples import check_samples, sample_tables
-from diffusionlm.workflows.talk import interrupted_words, next_words, say, score_words, stopped_words
+from diffusionlm.workflows.talk import say
 from diffusionlm.workflows.train_report import TrainReport
+from diffusionlm.workflows.train_words import interrupted_words, next_words, score_words, stopped_words
 
 METRIC, CE_METRIC = "validation/bits_per_byte", "validation/ce"
 

@@ -298,3 +298,13 @@ def test_killed_at_random_moments(tmp_path, seed):
     subprocess.run([*command, out, "--resume", "auto"], check=True, capture_output=True)
     assert files(out) == files(tmp_path / "whole")
     assert not [path for path in out.rglob("*") if path.name.endswith(".tmp")]
+
+
+def test_text_is_prepared_without_torch(tmp_path):
+    """Its import takes seconds and hundreds of megabytes, which the stated peak would be of."""
+    (tmp_path / "text.txt").write_text("one line\n" * 50)
+    source = f"data.source={{name='text', path='{tmp_path / 'text.txt'}', chunk_bytes=64}}"
+    words = ["--set", source, "--set", "tokenizer.name=byte", "--output", str(tmp_path / "shards")]
+    code = f"import sys; from cli.make_data import app as a; a({words!r}, standalone_mode=False); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
