@@ -305,6 +305,7 @@ def test_text_is_prepared_without_torch(tmp_path):
     (tmp_path / "text.txt").write_text("one line\n" * 50)
     source = f"data.source={{name='text', path='{tmp_path / 'text.txt'}', chunk_bytes=64}}"
     words = ["--set", source, "--set", "tokenizer.name=byte", "--output", str(tmp_path / "shards")]
-    code = f"import sys; from cli.make_data import app as a; a({words!r}, standalone_mode=False); print('torch' in sys.modules)"
+    code = f"import sys; from cli import make_data; make_data.app({words!r}, standalone_mode=False)"
+    code += "; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
