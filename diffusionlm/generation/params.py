@@ -6,8 +6,10 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from diffusionlm.errors import PairingError
 from diffusionlm.generation.self_correction import SelfCorrectionParams
 from diffusionlm.process import Process
+from diffusionlm.registry import params_name
 from diffusionlm.sampling import SAMPLERS, Filters, Sampler
 from diffusionlm.sampling.guidance import check_guidance
 
@@ -45,15 +47,28 @@ class SamplingParams(Filters):
         return None if value == {} else value
 
     def check(self, process: Process) -> None:
-        """Refuse guidance or a correction that this process cannot have.
+        """Refuse blocks, guidance or a correction that this process cannot have.
 
         Raises:
             PairingError: In one line.
         """
+        self.check_blocks(type(process))
         if self.guidance > 0.0:
             check_guidance(process, self.guidance)
         if self.self_correction is not None:
             self.self_correction.editor(process)
+
+    def check_blocks(self, process: type[Process]) -> None:
+        """Refuse a block length beside a process with blocks of its own.
+
+        Raises:
+            PairingError: In one line.
+        """
+        if self.block_length is not None and process.blocks is not Process.blocks:
+            raise PairingError(
+                f"block_length = {self.block_length} was given, but process {params_name(process.Params)!r} has blocks "
+                "of its own; unset block_length"
+            )
 
     def build_sampler(self, process: Process) -> Sampler:
         """Return the sampler for a process.

@@ -75,8 +75,8 @@ def _curves(axes: Any, report: CompareReport) -> bool:
 
 def _over_nfe(axes: Any, report: CompareReport) -> bool:
     """Quality over network evaluations, with real text as the line to reach."""
-    frontier, reference = report.frontier(), report.reference
-    if not any(one["judge_bits_per_byte"].value is not None for one in frontier):
+    frontier, reference = _with_text(report), report.reference
+    if not frontier:
         return False
     for method in report.methods:
         some = _sorted([one for one in frontier if one["method"] == method])
@@ -101,8 +101,7 @@ def _over_nfe(axes: Any, report: CompareReport) -> bool:
 
 def _frontier(axes: Any, report: CompareReport) -> bool:
     """Quality over diversity: each curve follows the number of steps (larger = more); real text is the target."""
-    frontier, reference = report.frontier(), report.reference
-    some = [one for one in frontier if one["entropy"].value is not None]
+    some, reference = _with_text(report), report.reference
     if not some:
         return False
     for method in report.methods:
@@ -130,6 +129,12 @@ def _frontier(axes: Any, report: CompareReport) -> bool:
         "larger markers: more network evaluations; the star is the target, not a limit; bars ± one standard error",
     )
     return True
+
+
+def _with_text(report: CompareReport) -> list[dict[str, Any]]:
+    """Return the points that have a place: those at which some sample of the method was not empty."""
+    measures = ("judge_bits_per_byte", "entropy")
+    return [one for one in report.frontier() if all(one[measure].value is not None for measure in measures)]
 
 
 def _sorted(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -106,6 +106,7 @@ class TrainParams(CommandParams):
         objective.check_params(self.objective, self.process)
         if self.generation.sampler is not None:
             SAMPLERS[params_name(type(self.generation.sampler))].check(process)
+        self.generation.check_blocks(process)
         if self.generation.guidance or self.generation.self_correction is not None:
             # Only here, because a process as an object needs torch. Any vocabulary will do: the one of bytes.
             self.generation.check(PROCESSES.build(self.process, Vocabulary.after(257)))

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,20 @@ def test_pictures(done, monkeypatch):
     assert (report.folder / "bits_per_byte.png").stat().st_size > 5000
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert draw(report) == (f"no plots: {INSTALL}",)
+
+
+@pytest.mark.parametrize("empty", [{"steps": 8}, {"method": "mask"}, {}])
+def test_pictures_leave_out_samples_without_a_byte(done, tmp_path, empty):
+    """A young model may end every sample at once: there is nothing to judge, and the others are drawn all the same."""
+    pytest.importorskip("matplotlib")
+    from diffusionlm.workflows.compare_plots import draw
+
+    nothing = {"judge_bits_per_byte": None, "entropy": None, "distinct": None, "tokens": 0.0}
+    _, report = done
+    assert any(empty.items() <= point.items() for point in report.quality)
+    quality = tuple(point | nothing if empty.items() <= point.items() else point for point in report.quality)
+    names = [Path(file).name for file in draw(replace(report, folder=tmp_path, quality=quality))]
+    assert names == ["bits_per_byte.png"] + (["quality_nfe.png", "quality_diversity.png"] if empty else [])
 
 
 @pytest.mark.slow

@@ -93,6 +93,16 @@ def test_what_generation_cannot_have_is_refused_before_training(process, generat
     assert load(process={"name": "mixture"}, generation=generation)
 
 
+@pytest.mark.parametrize("name", sorted(PROCESSES))
+def test_a_block_length_is_refused_where_the_process_has_blocks(name):
+    sections = {"process": {"name": name}, "generation": {"block_length": 4}}
+    if name == "block":
+        with pytest.raises(ConfigError, match="block_length = 4 was given, but process 'block' has blocks of its own"):
+            load(**sections)
+    else:
+        load(**sections)
+
+
 def test_optional_sections_of_a_checkpoint_command():
     from diffusionlm.workflows.params import EvalParams, InfillParams
 
