@@ -103,7 +103,7 @@ def test_an_output_where_no_folder_can_be_made(tmp_path: Path, monkeypatch: pyte
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", "out")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(DataError, match="out' cannot be made there; choose another place$"):
+    with pytest.raises(DataError, match=r"out' cannot be made there; choose another place$"):
         make_data([b"a"], ByteTokenizer(), tmp_path / "out")
 
 
