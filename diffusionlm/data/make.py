@@ -103,14 +103,17 @@ def claim_empty(folder: Path) -> bool:
     """Make the output folder; return whether it was there, empty, before.
 
     Raises:
-        DataError: It holds something, or is a file.
+        DataError: It holds something, is a file, or cannot be made.
     """
     if folder.exists() and not folder.is_dir():
         raise DataError(f"output {str(folder)!r} is a file; give a folder that is empty or does not exist")
     if folder.is_dir() and any(folder.iterdir()):
         raise DataError(f"output folder {str(folder)!r} is not empty; choose another one or empty it")
     existed = folder.is_dir()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # what /proc says of any folder
+        raise DataError(f"output folder {str(folder)!r} cannot be made there; choose another place") from error
     return existed
 
 

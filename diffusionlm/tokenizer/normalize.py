@@ -1,5 +1,8 @@
 """Unicode's canonical composition (NFC), which some vocabularies expect: whole texts and streams.
 
+The marks and their order are those of the Unicode version of the running Python. The ``tokenizers`` package carries an
+older one: where a text stacks marks that are newer than it, their order and with it the ids may differ.
+
 Composition looks back, so a stream is cut only before a character that joins nothing in front of it.
 
 https://www.unicode.org/reports/tr15/

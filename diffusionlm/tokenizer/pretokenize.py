@@ -2,6 +2,7 @@
 
 Three patterns are known by name: ``gpt2``; ``gpt4``, which also keeps a sign with the letters after it, line ends with
 the signs before them, and at most three digits together (Llama 3's, too); and ``qwen``, the same with single digits.
+``gpt4`` is the pattern's first release: later ones of ``tiktoken`` keep white space together at a text's very end.
 
 In GPT-2's a word is a contraction ('s, 't, 're, ...), a run of letters, of digits or of other signs, each with at most
 one space before it, or a run of white space, which leaves its last character to what follows. The words of a text,

@@ -177,6 +177,16 @@ class BenchDataParams(CommandParams):
     output: UserPath | None = None
     """CSV file to append the rows to; unset = only print them."""
 
+    @model_validator(mode="after")
+    def _fills_a_row(self) -> Self:
+        # An epoch of no whole row after the other would be passed in search of one.
+        if self.shards is None and self.tokens < 2 * self.context_length:
+            raise ValueError(
+                f"tokens: {self.tokens} fill no two rows of context_length {self.context_length}; set "
+                f"{2 * self.context_length} or more"
+            )
+        return self
+
     def output_folder(self) -> Path | None:
         """Return the folder of the CSV file."""
         return None if self.output is None else self.output.parent

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusionlm.checkpoint import load_checkpoint, resolve_checkpoint
+from diffusionlm.data.journal import read_journal
 from diffusionlm.data.sources.shards import TRAIN, VALIDATION
 from diffusionlm.data.verify import Verified, verify_shards
 from diffusionlm.errors import DataError
@@ -69,6 +70,10 @@ def data_verify(params: DataVerifyParams) -> VerifyReport:
     wanted = list(_wanted(params))
     sides = tuple(verify_shards(folder) for folder in _folders(params.folder))
     problems = [problem for side in sides for problem in side.problems]
+    if _lacks_validation(params.folder):
+        problems.append(
+            f"folder {str(params.folder)!r} has no validation side, and one was made; copy or make it again"
+        )
     fingerprints = {name for side in sides for name in side.tokenizers}
     if len(fingerprints) > 1 and all(len(side.tokenizers) == 1 for side in sides):
         problems.append(f"the sides of {str(params.folder)!r} are of different tokenizers; make them again")
@@ -91,6 +96,14 @@ def _folders(folder: Path) -> list[Path]:
     if sides and not (folder / TRAIN).is_dir():
         raise DataError(f"folder {str(folder)!r} has no training side: it was not finished; make it again")
     return sides or [folder]
+
+
+def _lacks_validation(folder: Path) -> bool:
+    """Return whether documents were held out, as the training side's journal says, and their side is not there."""
+    if (folder / VALIDATION).is_dir():
+        return False
+    journal = read_journal(folder / TRAIN)
+    return journal is not None and bool(journal.settings.get("data.validation_fraction"))
 
 
 def _wanted(params: DataVerifyParams) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from benchmarking.data import Loading, bench_data, write_synthetic
 from benchmarking.report import markdown
@@ -52,3 +53,8 @@ def test_a_wrong_order_is_not_timed(tmp_path, monkeypatch):
 def test_shards_that_are_not_there(one_process, tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         bench_data(params(shards=tmp_path / "nowhere"))
+
+
+def test_tokens_that_fill_no_rows_are_refused():
+    with pytest.raises(ValidationError, match="tokens: 10 fill no two rows of context_length 1024; set 2048 or more"):
+        BenchDataParams(tokens=10)

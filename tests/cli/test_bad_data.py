@@ -201,6 +201,14 @@ def test_every_problem_is_a_line(tmp_path, shards):
     assert record["problems"] == lines
 
 
+def test_a_validation_side_that_is_lost(shards):
+    shutil.rmtree(shards / "validation")
+    result = verify(shards)
+    assert (result.exit_code, result.stderr) == (2, "")
+    said = f"folder {str(shards)!r} has no validation side, and one was made; copy or make it again\n"
+    assert result.stdout == said
+
+
 def test_sides_of_different_tokenizers(tmp_path, shards):
     (tmp_path / "text.txt").write_text("a text, a text")
     other = making(tmp_path, text_source(tmp_path / "text.txt"), "tokenizer={name='bpe',vocab_size=258}")

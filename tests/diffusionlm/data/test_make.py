@@ -98,6 +98,15 @@ def test_an_output_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
         make_data([b"a"], ByteTokenizer(), tmp_path / "notes.txt")
 
 
+def test_an_output_where_no_folder_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "out")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(DataError, match=r"out' cannot be made there; choose another place$"):
+        make_data([b"a"], ByteTokenizer(), tmp_path / "out")
+
+
 @pytest.mark.parametrize("existed", [True, False])
 def test_no_documents(tmp_path: Path, existed: bool) -> None:
     folder = tmp_path / "out"
