@@ -62,14 +62,14 @@ def _curves(axes: Any, report: CompareReport) -> bool:
         axes.plot(x, y, linestyle="--" if is_loose else "-", markersize=4.5, **look)
         low, high = ([a + sign * b for a, b in zip(y, errors)] for sign in (-1, 1))
         axes.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
-    axes.set_title("Held-out bits per byte while training (a part of the text; the table scores more of it)")
+    axes.set_title("Held-out bits per byte over training tokens")
     axes.set_xlabel("training tokens")
     axes.set_ylabel("bits per byte (upper bound)")
     axes.xaxis.set_major_formatter(lambda value, _: short_number(value))
     if drawn:
         _legend(axes)
     seeds = max((len(report.of(method)) for method in report.methods), default=0)
-    _footnote(axes, f"mean over {seeds} seeds, band ± one standard error; the same text and noise for every point")
+    _footnote(axes, f"mean over {seeds} seeds, band ± one standard error; validation rows alone, the table scores more text")
     return drawn > 0
 
 
