@@ -69,7 +69,8 @@ def _curves(axes: Any, report: CompareReport) -> bool:
     if drawn:
         _legend(axes)
     seeds = max((len(report.of(method)) for method in report.methods), default=0)
-    _footnote(axes, f"mean over {seeds} seeds, band ± one standard error; validation rows alone, the table scores more text")
+    note = "validation rows alone, the table scores more text"
+    _footnote(axes, f"mean over {seeds} seeds, band ± one standard error; {note}")
     return drawn > 0
 
 
