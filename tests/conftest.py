@@ -14,8 +14,10 @@ import pytest
 # Test processes run side by side; without this each of them would take every core. Read when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# nohup ignores SIGHUP, and a shell SIGINT in what it starts with &, for every process that tests start as well; what
+# tests see does not depend on how they were started.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
-    # Under nohup it is ignored, by every process that tests start as well; what tests see does not depend on that.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).parent.parent
