@@ -1,4 +1,4 @@
-"""What ``flowlm make-data`` says while it works: how far it is, how fast, how long it will take, and memory.
+"""What a command says while it goes through a text: how far it is, how fast, how long it will take, and memory.
 
 In a terminal it is one line that changes; elsewhere (a job's log) a line now and then.
 """
@@ -20,10 +20,10 @@ LOG_SECONDS = 30.0
 
 
 class MakeProgress:
-    """Shows how far one side is. Use as a context manager; called with the documents, tokens and bytes done so far.
+    """Shows how far one text is. Use as a context manager; called with the documents, tokens and bytes done so far.
 
     Args:
-        side: The side's name.
+        side: What the text is called.
         begun_with: Bytes that an earlier run had done already, so that they do not count as speed.
         expected: Bytes of text there are, about; None where the source does not know.
         memory: Told to look at the workers.
@@ -38,7 +38,7 @@ class MakeProgress:
             transient=True,
             disable=not sys.stderr.isatty(),
         )
-        self._task = self._bar.add_task(f"{side}: tokenizing", total=None)
+        self._task = self._bar.add_task(f"{side}: …", total=None)
         self._began = self._said = time.perf_counter()
 
     def __enter__(self) -> MakeProgress:
@@ -50,8 +50,8 @@ class MakeProgress:
     ) -> None:
         self._bar.stop()
 
-    def __call__(self, documents: int, tokens: int, size: int) -> None:
-        """Show what has been done so far."""
+    def __call__(self, documents: int, tokens: int | None, size: int) -> None:
+        """Show what has been done so far; None where no tokens are made."""
         self.memory.note()
         now = time.perf_counter()
         words = progress_words(self.side, documents, tokens, size, now - self._began, self.begun_with, self.expected)
@@ -62,20 +62,21 @@ class MakeProgress:
 
 
 def progress_words(
-    side: str, documents: int, tokens: int, size: int, seconds: float, begun_with: int, expected: int | None
+    side: str, documents: int, tokens: int | None, size: int, seconds: float, begun_with: int, expected: int | None
 ) -> str:
     """Return one line: what is done of how much, at what speed, and what time is left where that can be told.
 
     Args:
-        side: The side's name.
-        documents, tokens, size: What is done; ``size`` in bytes of text.
+        side: What the text is called.
+        documents, tokens, size: What is done; ``size`` in bytes of text, ``tokens`` None where none are made.
         seconds: Since this run began.
         begun_with: Bytes that were done before.
         expected: Bytes in all, about; None if unknown.
     """
     speed = (size - begun_with) / max(seconds, 1e-9)
     of = "" if expected is None else f" of about {max(expected, size) / 1e6:,.1f}"
-    line = f"{side}: {documents:,} documents, {tokens:,} tokens, {size / 1e6:,.1f}{of} MB, {speed / 1e6:.1f} MB/s"
+    made = "" if tokens is None else f"{tokens:,} tokens, "
+    line = f"{side}: {documents:,} documents, {made}{size / 1e6:,.1f}{of} MB, {speed / 1e6:.1f} MB/s"
     if expected is None or speed <= 0:
         return line
     return f"{line}, {_span(max(0.0, (expected - size) / speed))} left"

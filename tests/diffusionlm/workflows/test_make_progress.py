@@ -17,6 +17,10 @@ def test_where_it_does_not_there_is_none() -> None:
     assert words == "train: 1,200 documents, 3,000,000 tokens, 10.0 MB, 5.0 MB/s"
 
 
+def test_where_no_tokens_are_made_none_are_told() -> None:
+    assert progress_words("words", 12, None, 10_000_000, 2.0, 0, None) == "words: 12 documents, 10.0 MB, 5.0 MB/s"
+
+
 @pytest.mark.parametrize(("size", "begun_with"), [(0, 0), (5, 5), (200, 0)])
 def test_nothing_done_yet_and_more_than_expected(size: int, begun_with: int) -> None:
     words = progress_words("train", 1, 1, size, 0.0, begun_with, 100)
