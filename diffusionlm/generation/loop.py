@@ -15,8 +15,9 @@ from diffusionlm.generation.blocks import Blocks
 from diffusionlm.generation.canvas import Canvas
 from diffusionlm.lazy import torch
 from diffusionlm.process import Process
+from diffusionlm.process.head import Head
 from diffusionlm.rng import Draws
-from diffusionlm.sampling import Predictor, Sampler, State, TraceStep
+from diffusionlm.sampling import Plan, Predictor, Sampler, State, TraceStep
 from diffusionlm.sampling.guidance import GuidedPredictor
 from diffusionlm.sampling.predictor import turned
 
@@ -114,12 +115,7 @@ def sample(
         state = State(z, is_open, t, step, blocks.planned(block), _draws(canvas, seed, n), memory, canvas.draft)
         plan = sampler.plan(state)
         rows = plan.sites.flatten().nonzero().squeeze(1)
-        logits = nothing
-        if rows.numel():
-            shown, within = z if plan.shown is None else plan.shown, t if plan.told is None else plan.told
-            logits = predictor.predict(shown, blocks.model_time(process, block, within), rows)
-            times = blocks.own_time(process, block, within)
-            logits = turned(logits, shown, times, rows, process, predictor.kind, wanted)
+        logits = _answers(predictor, process, blocks, block, z, t, plan, rows, wanted) if rows.numel() else nothing
         moved = sampler.step(state, plan, rows, logits)
         z_new = torch.where(is_open, moved.z, z)
         if trace:
@@ -135,6 +131,23 @@ def sample(
             observe(_frame(n, canvas, z, z_new, process.is_noise(z_new), settled))
         z, n = z_new, n + 1
     return Sampled(z, nfe, n, tuple(changes), start)
+
+
+def _answers(
+    predictor: Predictor,
+    process: Process,
+    blocks: Blocks,
+    block: torch.Tensor,
+    z: torch.Tensor,
+    t: torch.Tensor,
+    plan: Plan,
+    rows: torch.Tensor,
+    wanted: Head,
+) -> torch.Tensor:
+    """Return (N, K) logits of the head that the sampler wants, at flat indices ``rows`` (N,), of what it shows."""
+    shown, within = z if plan.shown is None else plan.shown, t if plan.told is None else plan.told
+    logits = predictor.predict(shown, blocks.model_time(process, block, within), rows)
+    return turned(logits, shown, blocks.own_time(process, block, within), rows, process, predictor.kind, wanted)
 
 
 def _guided(

@@ -9,7 +9,7 @@ import pytest
 
 from diffusionlm.runlog.resident import PeakMemory, anonymous_mib, peak_mib, resident_mib
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system does not say")
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc, on Linux")
 
 
 def test_a_peak_stays_and_what_is_held_does_not() -> None:

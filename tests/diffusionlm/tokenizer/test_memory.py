@@ -19,7 +19,7 @@ CHUNK = 1 << 16
 WARM = 4 << 20
 """Bytes after which compiled code is loaded and measuring begins; the caches of words fill up later."""
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system does not say")
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc, on Linux")
 
 
 def stream(size: int) -> Iterator[bytes]:

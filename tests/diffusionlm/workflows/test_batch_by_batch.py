@@ -99,7 +99,7 @@ def test_a_trace_replaces_what_the_file_held_and_is_there_as_each_batch_ends(tmp
         assert [line["sample"] for line in lines if line["step"] == -1] == list(range(number + 1))
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full, which Linux has, stands for a full disk")
 def test_a_full_device_names_the_trace():
     params = GenerationParams(length=3, steps=2)
     with pytest.raises(DataError, match=r"cannot write the trace to /dev/full: No space left on device; free some"):

@@ -125,7 +125,7 @@ def test_a_file_larger_than_the_window_is_read_whole(
     assert source.expected_bytes == len(joined)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system does not say")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc, on Linux")
 def test_memory_does_not_follow_the_file(tmp_path: Path) -> None:
     """The file is longer than two windows and the bound: mapped pages count as memory of a process."""
     with (tmp_path / "a.txt").open("wb") as handle:
