@@ -4,7 +4,8 @@
 
 What ``linear_cross_entropy`` is for the cross-entropy, for losses that read the whole distribution (the likelihood
 bound under uniform noise, the generalised KL): rows are processed in chunks, each chunk's gradient over its logits is
-formed by autograd while they exist, and at once multiplied out. The peak is a few (chunk, K) blocks whatever the batch.
+formed by autograd in place of them, and at once multiplied out. The peak is a few (chunk, K) blocks whatever the batch;
+on a CPU the loss itself goes through a chunk slice by slice, so that what autograd keeps stays in the cache.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Any
 import torch
 
 CHUNK_ELEMENTS = 1 << 21
-"""Logits of a chunk; a loss keeps several tensors of this size in float32 for its gradient."""
+"""Logits of a chunk; on a GPU a loss keeps several tensors of this size in float32 for its gradient."""
+SLICE_ELEMENTS = 1 << 18
+"""Logits that the loss sees at once on a CPU: 1 MiB in float32, so that its several tensors fit the caches."""
 
 RowLoss = Callable[[torch.Tensor, slice], torch.Tensor]
 """(logits (n, K), which rows) → loss of each row (n,); differentiable in the logits."""
@@ -36,6 +39,25 @@ def reference(
     return (values * row_weight.to(values.dtype)).sum(), values.detach()
 
 
+def _loss_slices(
+    logits: torch.Tensor, first: int, row_weight: torch.Tensor, loss: RowLoss, values: torch.Tensor, gradient: bool
+) -> None:
+    """Write a chunk's losses into ``values`` and, if asked for, the weighted gradient in place of its logits (n, K).
+
+    ``first`` is the number of the chunk's first row among all; ``row_weight`` and ``values``, (n,), are the chunk's.
+    """
+    rows, classes = logits.shape
+    size = max(1, SLICE_ELEMENTS // classes) if logits.device.type == "cpu" else rows
+    for start in range(0, rows, size):
+        part = slice(start, min(start + size, rows))
+        leaf = logits[part].detach()
+        with torch.set_grad_enabled(gradient):
+            one = loss(leaf.requires_grad_(gradient), slice(first + part.start, first + part.stop)).to(values.dtype)
+            values[part] = one.detach()
+            if gradient:
+                (logits[part],) = torch.autograd.grad((one * row_weight[part]).sum(), leaf)
+
+
 class _LinearRowLoss(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -53,14 +75,8 @@ class _LinearRowLoss(torch.autograd.Function):
             chunk = slice(start, min(start + size, rows))
             h = hidden[chunk].detach()
             logits = (h @ head.t()).to(accurate)
-            with torch.set_grad_enabled(need_hidden or need_weight):
-                leaf = logits.requires_grad_(need_hidden or need_weight)
-                one = loss(leaf, chunk).to(accurate)
-                values[chunk] = one.detach()
-                if not leaf.requires_grad:
-                    continue
-                (grad,) = torch.autograd.grad((one * row_weight[chunk]).sum(), leaf)
-            grad = grad.to(h.dtype)
+            _loss_slices(logits, start, row_weight[chunk], loss, values[chunk], need_hidden or need_weight)
+            grad = logits.to(h.dtype)
             if grad_hidden is not None:
                 torch.mm(grad, head, out=grad_hidden[chunk])
             if grad_weight is not None:

@@ -5,8 +5,9 @@
 so that ln q(x | i) = (α − 1)·ln x_i + const. The conditional field that carries these laws along is
 u(x | i) = c(x_i, α)(e_i − x), and the field of a posterior is p⊙c − x⟨p, c⟩, O(V) (``beta_velocity.py``). A step holds
 p and c fixed and solves it exactly, x ← e^{−CΔα}·x + (1 − e^{−CΔα})·p⊙c/C with C = ⟨p, c⟩, which stays on the simplex.
-K = V always; for small vocabularies. The network is shown the posterior under a uniform prior, Σ_j p_j W_j,
-p ∝ x^{α−1}. Stärk et al. 2024, https://arxiv.org/abs/2402.05841. docs/MATH.md §3.
+K = V always. The larger V, the longer a token hides and the more steps the flow takes; ``logit`` takes fewer. The
+network is shown the posterior under a uniform prior, Σ_j p_j W_j, p ∝ x^{α−1}. Stärk et al. 2024,
+https://arxiv.org/abs/2402.05841. docs/MATH.md §3.
 """
 
 from __future__ import annotations
@@ -16,19 +17,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from diffusionlm.errors import ConfigError
 from diffusionlm.lazy import torch
 from diffusionlm.params import Strict
 from diffusionlm.process.simplex.base import FlowProcess
 from diffusionlm.process.simplex.beta_velocity import gamma_quantile, velocity
 from diffusionlm.process.vocabulary import Vocabulary
 
-LARGEST = 4096
-"""Vocabulary beyond which the clean entry hides among the others until α is in the tens, and the field is stiff."""
-
 
 class DirichletParams(Strict):
-    """The Dirichlet flow; for small vocabularies."""
+    """The Dirichlet flow."""
 
     name: Literal["dirichlet"] = "dirichlet"
     max_alpha: float | None = Field(default=None, gt=1.0, le=200.0)
@@ -42,11 +39,6 @@ class DirichletProcess(FlowProcess):
 
     def __init__(self, params: DirichletParams, vocabulary: Vocabulary) -> None:
         super().__init__(params, vocabulary)
-        if vocabulary.size > LARGEST:
-            raise ConfigError(
-                f"process 'dirichlet' is for vocabularies of at most {LARGEST} tokens, this one has {vocabulary.size}; "
-                "use process 'logit', or tokenizer 'byte'"
-            )
         self.max_alpha = 1.0 + 3.0 * math.log(vocabulary.size) if params.max_alpha is None else params.max_alpha
 
     def level(self, t: torch.Tensor) -> torch.Tensor:

@@ -28,7 +28,7 @@ IMPOSSIBLE = -1e4
 
 
 class SphereParams(Strict):
-    """The great-circle flow of square roots of probabilities; for small vocabularies."""
+    """The great-circle flow of square roots of probabilities."""
 
     name: Literal["sphere"] = "sphere"
     accuracy: float = Field(default=0.99, gt=0.0, le=0.999999)
