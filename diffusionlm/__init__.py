@@ -18,6 +18,7 @@ def load(
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
     weights: Literal["ema", "model"] | None = None,
+    read_as: str | None = None,
 ) -> LanguageModel:
     """Open a trained model.
 
@@ -26,18 +27,22 @@ def load(
         device: Where it computes.
         precision: Arithmetic of the network.
         weights: The averaged weights or the last ones; None = averaged where there are any.
+        read_as: Another process that it was trained on and is read as: "ar" for objective "joint".
 
     Returns:
         An object with ``generate``, ``infill`` and ``score``.
 
     Raises:
         CheckpointError: There is no good checkpoint.
+        PairingError: It was not trained on the process that it shall be read as.
     """
     from diffusionlm.workflows.language_model import LanguageModel
     from diffusionlm.workflows.opened import open_checkpoint
     from diffusionlm.workflows.use_params import CheckpointParams
 
-    params = CheckpointParams(checkpoint=str(name), device=device, precision=precision, weights=weights)
+    params = CheckpointParams(
+        checkpoint=str(name), device=device, precision=precision, weights=weights, read_as=read_as
+    )
     return LanguageModel(open_checkpoint(params))
 
 

@@ -89,6 +89,12 @@ class Objective(ABC):
         del process
         return cls.head
 
+    @classmethod
+    def also_trains(cls, params: Any) -> tuple[str, ...]:
+        """Return the names of processes that the network is trained on besides its own, and may be read as."""
+        del params
+        return ()
+
     @property
     def network_head(self) -> Head:
         """What the network that is trained predicts."""

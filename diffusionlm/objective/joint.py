@@ -38,6 +38,10 @@ class Joint(Objective):
     requires = MaskProcess
     params: JointParams
 
+    @classmethod
+    def also_trains(cls, params: JointParams) -> tuple[str, ...]:
+        return ("ar",) if params.ar_weight > 0.0 else ()
+
     @property
     def scale(self) -> float:
         return 1.0 + self.params.ar_weight

@@ -8,7 +8,7 @@ import torch
 
 from diffusionlm.checkpoint import Checkpoint, load_checkpoint, load_model, resolve_checkpoint
 from diffusionlm.model.transformer import Transformer
-from diffusionlm.objective import network_head
+from diffusionlm.objective import network_head, trained_process
 from diffusionlm.process import Process
 from diffusionlm.tokenizer import Tokenizer
 from diffusionlm.workflows.command import AnyObjective
@@ -24,7 +24,7 @@ class Opened:
     Attributes:
         checkpoint: The folder and its parameters.
         model: The network, in evaluation mode, on ``device``.
-        tokenizer, process: The ones that it was trained with.
+        tokenizer, process: The ones that it was trained with, or the process that it is read as.
         device: Where it computes.
     """
 
@@ -40,7 +40,7 @@ def open_checkpoint(params: CheckpointParams) -> Opened:
 
     Raises:
         CheckpointError: There is no good one.
-        ConfigError: The device is not available.
+        ConfigError: The device is not available, or the network cannot be read as the process that is named.
     """
     device = choose_device(params.device)
     set_threads(params.threads)
@@ -52,5 +52,9 @@ def open_checkpoint(params: CheckpointParams) -> Opened:
     model.compute_dtype = DTYPES[params.precision]
     with tell_warnings():
         process = checkpoint.build_process()
-    model.kind = network_head(checkpoint.objective_params(AnyObjective), process)
+    objective = checkpoint.objective_params(AnyObjective)
+    if params.read_as is not None:
+        process, own = trained_process(objective, process, params.read_as), process
+        objective = objective if process is own else None
+    model.kind = network_head(objective, process)
     return Opened(checkpoint, model, checkpoint.tokenizer(), process, device)

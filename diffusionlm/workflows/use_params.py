@@ -20,6 +20,8 @@ class CheckpointParams(CommandParams):
     """A checkpoint folder, or a run folder: then its newest good checkpoint, or with @best after it the best one."""
     weights: Literal["ema", "model"] | None = None
     """The averaged weights or those of the last step; unset = the averaged ones where the run kept them."""
+    read_as: str | None = None
+    """Another process that the network was trained on and is to be read as: "ar" for objective "joint"."""
     device: Device = "auto"
     """Where to compute; auto = CUDA, else CPU; mps is not supported yet."""
     precision: Precision = "fp32"
