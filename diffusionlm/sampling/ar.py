@@ -31,6 +31,7 @@ class LeftToRight(Sampler):
 
     Params = LeftToRightParams
     requires = ArProcess
+    own_pace = True
 
     def plan(self, state: State) -> Plan:
         unknown = self.noise(state)

@@ -147,6 +147,7 @@ class Sampler(ABC):
             end-of-text token can change. It may depend on the process and the parameters, and is then set for each
             instance.
         from_draft: The rule may start from a given text in the place of noise.
+        own_pace: How many calls it takes is the rule's own affair: the number of steps changes nothing.
 
     Args:
         params: An instance of ``Params``.
@@ -159,6 +160,7 @@ class Sampler(ABC):
     heads: ClassVar[frozenset[Head]] = frozenset({"posterior", "leave_one_out"})
     monotone: bool = True
     from_draft: ClassVar[bool] = False
+    own_pace: ClassVar[bool] = False
 
     def __init__(self, params: Any, process: Process, filters: Filters) -> None:
         self.check(type(process))

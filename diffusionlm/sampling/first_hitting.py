@@ -34,6 +34,7 @@ class FirstHitting(Sampler):
 
     Params = FirstHittingParams
     requires = MaskProcess
+    own_pace = True
 
     def plan(self, state: State) -> Plan:
         masked = self.noise(state)

@@ -193,6 +193,7 @@ class OneShot(SimplexSampler):
 
     Params = OneShotParams
     requires = OneShotProcess
+    own_pace = True
 
     @property
     def law(self) -> Law:

@@ -15,6 +15,8 @@ from diffusionlm.errors import DivergedError
 from diffusionlm.evaluation import ByteJudge, diversity, judged_bits_per_byte, objective_loss
 from diffusionlm.generation import generate
 from diffusionlm.objective import OBJECTIVES
+from diffusionlm.process import PROCESSES
+from diffusionlm.registry import params_name
 from diffusionlm.runlog import METRICS_FILE, read_jsonl
 from diffusionlm.sampling import SAMPLERS
 from diffusionlm.training.loop import NonFiniteLossError
@@ -140,17 +142,23 @@ def _loss(planned: Planned, text: TextData) -> float:
 def measure_samples(
     planned: Planned, quality: QualityParams, judge: ByteJudge, flags: list[str]
 ) -> list[dict[str, Any]]:
-    """Return a run's samples measured at every number of steps; what was measured before is read, not made again."""
+    """Return a run's samples measured at every number of steps; what was measured before is read, not made again.
+
+    A sampler with a pace of its own, for which the steps change nothing, is measured once, at the last of them.
+    """
+    process, chosen = planned.params.process.name, planned.params.generation.sampler
+    sampler = PROCESSES[process].sampler if chosen is None else params_name(type(chosen))
+    if sampler not in SAMPLERS:
+        flags.append(f"{planned.method}: there is no sampler for process {process!r}")
+        return []
+    wanted = quality.steps[-1:] if SAMPLERS[sampler].own_pace else quality.steps
     path = planned.folder / QUALITY
     points = _read(path)
-    if _measured_at(points) == list(quality.steps):
+    if _measured_at(points) == list(wanted):
         return points
     one = opened(planned)
-    if one.process.sampler not in SAMPLERS and planned.params.generation.sampler is None:
-        flags.append(f"{planned.method}: there is no sampler for process {planned.params.process.name!r}")
-        return []
     try:
-        points = [_point(one, planned, quality, judge, steps) for steps in quality.steps]
+        points = [_point(one, planned, quality, judge, steps) for steps in wanted]
     except DivergedError as error:
         flags.append(f"{planned.words}: no samples, {error}")
         return []

@@ -123,6 +123,14 @@ class TestEveryPair:
             alone = run(pair, lay_out([templates[i]], [i]), 9, block_length=5)
             assert alone.ids[0].tolist() == together.ids[i, : templates[i].length].tolist()
 
+    def test_with_a_pace_of_its_own_the_steps_change_nothing(self, pair: tuple[str, str]) -> None:
+        few, many = (run(pair, lay_out(TEMPLATES, range(5)), steps) for steps in (3, 60))
+        if SAMPLERS[pair[0]].own_pace:
+            assert few.nfe.tolist() == many.nfe.tolist()
+            assert bool((few.ids == many.ids).all())
+        else:
+            assert few.nfe.tolist() != many.nfe.tolist() or bool((few.ids != many.ids).any())
+
     def test_samples_of_one_canvas_differ(self, pair: tuple[str, str]) -> None:
         result = run(pair, lay_out([TEMPLATES[1]] * 8, range(8)), 6)
         assert len(result.ids.unique(dim=0)) > 1

@@ -158,6 +158,15 @@ def test_samples_have_quality_and_diversity_and_real_text_beside_them(done):
     assert report.reference["judge_bits_per_byte"] < min(point["judge_bits_per_byte"] for point in mask)
 
 
+def test_a_sampler_with_a_pace_of_its_own_is_measured_once(tmp_path):
+    options = ("seeds=[0]", "sweep.factors=[1.0]", "methods.uniform=", "methods.ar.process.name=ar")
+    points = compare(read(write_toml(tmp_path), *options)).quality
+    assert [(point["method"], point["steps"]) for point in points] == [("mask", 2), ("mask", 8), ("ar", 8)]
+    assert points[2]["nfe"] > 8  # a token each
+    again = compare(read(write_toml(tmp_path), *options)).quality
+    assert [point["seconds"] for point in again] == [point["seconds"] for point in points]  # read, not made
+
+
 def test_files(done):
     path, report = done
     folder = path.parent / "comparison"
