@@ -18,17 +18,29 @@ import math
 from diffusionlm.lazy import torch
 
 LOW, HIGH, POINTS = -40.0, 40.0, 4001
-BISECTIONS = 60
+CORRECTIONS = 6
+"""From the starts below, four bring the quantile to the precision of the distribution function."""
 
 
 def gamma_quantile(u: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
-    """Return the quantile of Gamma(α, 1) at u, (n,) float64, by bisection."""
+    """Return the quantile of Gamma(α, 1) at u in (0, 1), for α ≥ 1, (n,) float64.
+
+    Halley's method inside a bracket, from the better of Wilson and Hilferty's cube (1931) and the first term of the
+    series, x^α/Γ(α + 1), which is the lower one and takes over where u is tiny.
+    """
     low, high = torch.zeros_like(u), alpha + 40.0 + 12.0 * alpha.sqrt()
-    for _ in range(BISECTIONS):
-        middle = 0.5 * (low + high)
-        below = torch.special.gammainc(alpha, middle) < u
-        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-    return (0.5 * (low + high)).clamp_min(1e-30)
+    log_gamma, spread = torch.lgamma(alpha), 1.0 / (3.0 * alpha.sqrt())
+    cube = alpha * (1.0 - spread.square() + spread * torch.special.ndtri(u)).pow(3)
+    series = torch.exp((u.log() + log_gamma + alpha.log()) / alpha)
+    x = torch.minimum(torch.maximum(cube, series).clamp_min(1e-30), high)
+    for _ in range(CORRECTIONS):
+        error = torch.special.gammainc(alpha, x) - u
+        low, high = torch.where(error < 0, x, low), torch.where(error < 0, high, x)
+        step = error * torch.exp(x + log_gamma - (alpha - 1.0) * x.log())
+        bend = step * ((alpha - 1.0) / x - 1.0)
+        moved = x - step / (1.0 - 0.5 * bend.clamp(max=1.0))
+        x = torch.where((moved >= low) & (moved <= high), moved, 0.5 * (low + high))
+    return x.clamp_min(1e-30)
 
 
 def log_velocity_table(alpha: torch.Tensor, size: int) -> torch.Tensor:

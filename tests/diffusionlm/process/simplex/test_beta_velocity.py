@@ -78,3 +78,22 @@ def test_gamma_quantiles() -> None:
         found = gamma_quantile(u, torch.full_like(u, alpha))
         back = [float(mpmath.gammainc(alpha, 0, float(y), regularized=True)) for y in found]
         assert back == pytest.approx(u.tolist(), rel=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.0001, 1.5, 5.0, 34.0, 200.0])
+def test_gamma_quantiles_into_both_tails(alpha: float) -> None:
+    small = torch.logspace(-25, -0.01, 400, dtype=torch.float64)
+    u = torch.cat((small, 1.0 - torch.logspace(-12, -0.3, 100, dtype=torch.float64)))
+    found = gamma_quantile(u, torch.full_like(u, alpha))
+    again = torch.special.gammainc(torch.full_like(u, alpha), found)
+    assert torch.allclose(again, u, rtol=1e-10, atol=0.0)
+    if alpha == 1.0:
+        assert torch.allclose(found[:400], -torch.log1p(-small), rtol=1e-9, atol=0.0)
+
+
+def test_a_quantile_at_the_ends_is_finite() -> None:
+    u = torch.tensor([0.0, 1.0], dtype=torch.float64).repeat(3)
+    found = gamma_quantile(u, torch.tensor([1.0, 1.0, 3.0, 3.0, 60.0, 60.0], dtype=torch.float64))
+    assert bool(torch.isfinite(found).all())
+    assert bool((found[::2] < 1e-6).all())
+    assert bool((found[1::2] > 30.0).all())
