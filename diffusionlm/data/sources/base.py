@@ -54,7 +54,7 @@ def find_files(pattern: str) -> list[Path]:
     if glob.has_magic(pattern):
         files = [found for found in map(Path, glob.glob(str(path), recursive=True)) if found.is_file()]
         if files:
-            # ``**`` follows links, and one to a folder above leads to every file dozens of times: the shortest way stays.
+            # ``**`` follows links; one to a folder above leads to each file dozens of times: the shortest way stays.
             longest_first = sorted(files, key=lambda file: (-len(file.parts), file))
             return sorted({file.resolve(): file for file in longest_first}.values())
         raise DataError(f"no file matches the pattern {pattern!r}; check the path (it is relative to {Path.cwd()})")

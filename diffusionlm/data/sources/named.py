@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-INDEX = "index.json"
-"""What a finished folder of shards holds; or its folder ``train`` does."""
+_MARKS = ("index.json", "journal.json")
+"""What a folder of shards holds, finished or not."""
+_SIDES = ("", "train", "validation")
 _ENDINGS = {".jsonl": "jsonl", ".jsonl.gz": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 
@@ -20,7 +21,7 @@ def source_table(word: str) -> dict[str, Any]:
         return {"name": word}
     path = Path(os.path.expanduser(word))
     if path.is_dir():
-        shards = (path / INDEX).is_file() or (path / "train").is_dir()
+        shards = any((path / side / mark).is_file() for side in _SIDES for mark in _MARKS)
         return {"name": "shards" if shards else "folder", "path": word}
     kind = next((kind for ending, kind in _ENDINGS.items() if word.lower().endswith(ending)), "text")
     return {"name": kind, "path": word}

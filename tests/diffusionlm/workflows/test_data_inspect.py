@@ -1,5 +1,6 @@
 """``flowlm data inspect``: its rows and their noise are those of a training step, whatever they are asked of."""
 
+import errno
 import sys
 
 import numpy as np
@@ -181,6 +182,14 @@ def test_a_picture_needs_matplotlib_and_a_folder(tmp_path, monkeypatch):
         )
         assert plot.read_bytes().startswith(magic)
         assert "documents" not in found.report()
+
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data_inspect.data_plots, "write_atomically", full)
+        with pytest.raises(DataError, match=r"cannot write plot '.*c.png': No space left on device; mend that"):
+            data_inspect.data_inspect(DataInspectParams.model_validate({**tables, "plot": str(tmp_path / "c.png")}))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ConfigError, match=r"pip install 'flowlm\[plots\]'"):
         data_inspect.data_inspect(DataInspectParams.model_validate({**tables, "plot": str(tmp_path / "b.png")}))
