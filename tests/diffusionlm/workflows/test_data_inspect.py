@@ -110,7 +110,7 @@ def test_held_out_rows_are_all_there_is_and_no_more(tmp_path):
     run = configuration(write_text(tmp_path), tmp_path / "run")
     text = corpus.open_text(run.data, run.tokenizer, 32, 0, lambda line: None, None, lambda tokenizer: None)
     assert text.held_out is not None
-    rows = -(-text.held_out.n_tokens // 32)
+    rows = -(-text.held_out.store.n_tokens // 32)
     found = inspected(run, tmp_path, "side=validation", f"rows={rows}")
     ids = [id for row in found.rows for piece in row.pieces for id in piece.ids]
     assert ids == np.concatenate(
