@@ -52,12 +52,18 @@ class HeldOutText:
         return self.select(np.arange(min(documents, self.store.n_documents)))
 
     def spread(self, tokens: int) -> HeldOutText:
-        """Return documents spread evenly over all, about ``tokens`` tokens together; all where they have no more."""
-        store = self.store
-        if store.n_tokens <= tokens:
+        """Return documents spread evenly over each source, about ``tokens`` tokens; all where there are no more."""
+        if self.store.n_tokens <= tokens:
             return self
-        wanted = max(1, round(store.n_documents * tokens / store.n_tokens))
-        return self.select(np.unique(np.linspace(0, store.n_documents - 1, wanted).round().astype(np.int64)))
+        share = tokens / self.store.n_tokens
+        sides = [(span.begin, span.end) for span in self.spans] or [(0, self.store.n_documents)]
+        return self.select(np.concatenate([_spread(begin, end, share) for begin, end in sides]))
+
+
+def _spread(begin: int, end: int, share: float) -> np.ndarray:
+    """Return a share of the numbers from ``begin`` to ``end``, evenly spread and at least one."""
+    wanted = max(1, round((end - begin) * share))
+    return np.unique(np.linspace(begin, end - 1, wanted).round().astype(np.int64))
 
 
 def tokenize_held_out(documents: Documents, tokenizer: Tokenizer, cache: Path | None, workers: int = 1) -> HeldOutText:

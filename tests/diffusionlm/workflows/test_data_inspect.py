@@ -114,7 +114,7 @@ def test_held_out_rows_are_all_there_is_and_no_more(tmp_path):
     found = inspected(run, tmp_path, "side=validation", f"rows={rows}")
     ids = [id for row in found.rows for piece in row.pieces for id in piece.ids]
     assert ids == np.concatenate(
-        [text.held_out.document(index) for index in range(text.held_out.n_documents)]
+        [text.held_out.store.document(index) for index in range(text.held_out.store.n_documents)]
     ).tolist()  # fmt: skip
     assert found.statistics is not None
     assert found.statistics.n_tokens == len(ids)

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from diffusionlm.evaluation import LikelihoodReport, SourceReport
+from diffusionlm.data.store import store_in_memory
+from diffusionlm.evaluation import LikelihoodReport, SourceReport, SourceSpan
+from diffusionlm.tokenizer import ByteTokenizer
 from diffusionlm.training.loop import Progress
+from diffusionlm.workflows.corpus import HeldOutText
 from diffusionlm.workflows.evaluate import evaluate
 from diffusionlm.workflows.params import EvalParams, TrainParams
 from diffusionlm.workflows.train import TrainReport, train
 from diffusionlm.workflows.train_words import score_words
+from tests.diffusionlm.data.doubles import ListDocuments, texts
 from tests.diffusionlm.workflows.runs import configuration, lines_of, write_text
 
 
@@ -89,6 +93,17 @@ def test_eval_from_the_checkpoint_alone(run: TrainReport) -> None:
         (source.number, source.likelihood.bits_per_byte) for source in report.sources
     ]
     assert all(one["text"].endswith(f"{name}.txt'") for one, name in zip(told, ("text", "letters")))
+
+
+def test_every_source_is_in_the_smallest_part_of_the_text() -> None:
+    store = store_in_memory(ListDocuments(texts([20] * 30)), ByteTokenizer())
+    spans = (SourceSpan(1, "a", 0, 27), SourceSpan(2, "b", 27, 29), SourceSpan(3, "c", 29, 30))
+    part = HeldOutText(store, spans).spread(210)
+    assert [(span.begin, span.end) for span in part.spans] == [(0, 9), (9, 10), (10, 11)]
+    assert part.store.n_documents == 11
+    assert part.store.document(9).tolist() == store.document(27).tolist()
+    assert HeldOutText(store, spans).spread(10**9).store is store
+    assert HeldOutText(store).spread(210).store.n_documents == 10
 
 
 def test_a_source_s_score_is_that_of_its_text_alone(run: TrainReport, tmp_path: Path) -> None:
