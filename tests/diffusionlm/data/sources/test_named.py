@@ -35,6 +35,8 @@ def test_files_and_patterns(word, name):
         (f"{TRAIN}/{INDEX}", "shards"),
         (f"{TRAIN}/{JOURNAL}", "shards"),
         (f"{VALIDATION}/{INDEX}", "shards"),
+        ("dataset_dict.json", "huggingface"),
+        ("state.json", "huggingface"),
     ],
 )
 def test_folders(holds, name, tmp_path):
