@@ -17,7 +17,8 @@ _ENDINGS = {".jsonl": "jsonl", ".jsonl.gz": "jsonl", ".ndjson": "jsonl", ".parqu
 def source_table(word: str) -> dict[str, Any]:
     """Return the table of the source that a word means, to be validated like any other.
 
-    ``python-stdlib``; a folder of shards, of a saved dataset, or of texts; a file or a pattern, by its ending: JSON Lines, Parquet, text.
+    ``python-stdlib``; a folder of shards, of a saved dataset, or of texts; a file or a pattern, by its ending: JSON
+    Lines, Parquet, text.
     """
     if word == "python-stdlib":
         return {"name": word}
