@@ -123,6 +123,8 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
         _output.set(None)
         if _is_process:  # until here a signal ends the process as it would any other, with the same code
             raise_on_termination()
+            if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             function(*args, **kwargs)
         except FlowLMError as error:
@@ -206,9 +208,11 @@ def make_app(function: Callable[..., None]) -> typer.Typer:
     return app
 
 
-def run(app: typer.Typer) -> None:
+def run(app: Callable[[], object]) -> None:
     """Run an application as a process: the entry point of a console script."""
     global _is_process
     streams.prepare()
     _is_process = True
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own answer is a traceback, until a command begins
     app()

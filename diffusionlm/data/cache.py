@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -13,19 +12,18 @@ from diffusionlm.data.documents import Documents
 from diffusionlm.data.make import make_data
 from diffusionlm.data.shards import INDEX, VERSION, open_shards
 from diffusionlm.data.store import TokenStore
-from diffusionlm.errors import ConfigError, DataError
+from diffusionlm.errors import ConfigError, DataError, TokenizerError
 from diffusionlm.paths import user_path
 from diffusionlm.tokenizer import Tokenizer
 
 STALE_SECONDS = 24 * 3600
 """A half-made entry in which nothing has been written for so long is a killed run's."""
 
-_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _ADVICE = "set data.cache to a folder or to 'none', or the environment's FLOWLM_CACHE to a folder"
 
 
 class UnwritableCache(DataError):
-    """The cache's folder cannot be made or written: a user's mistake, or a machine where nothing can be kept."""
+    """The cache's folder cannot be made or written, or is full: a mistake, or a machine where nothing can be kept."""
 
 
 def cache_folder(setting: str) -> Path | None:
@@ -58,8 +56,7 @@ def cached_store(documents: Documents, tokenizer: Tokenizer, folder: Path, worke
 
     Raises:
         DataError: There are no documents, or the cache is damaged.
-        UnwritableCache: It cannot be written.
-        OSError: The disk is full; what was written is removed.
+        UnwritableCache: It cannot be written, or the disk is full; what was written is removed.
     """
     name = hashlib.sha256(f"{VERSION}/{documents.fingerprint}/{tokenizer.fingerprint()}".encode()).hexdigest()[:32]
     entry = folder / "tokens" / name
@@ -80,14 +77,15 @@ def _make(documents: Documents, tokenizer: Tokenizer, entry: Path, workers: int)
     try:
         make_data(documents, tokenizer, temporary, workers=workers)
         temporary.rename(entry)
-    except OSError as error:
-        if error.errno in _UNWRITABLE:
-            raise UnwritableCache(
-                f"cannot write the token cache {str(entry.parent)!r}: {error.strerror}; {_ADVICE}"
-            ) from None
+    except (OSError, TokenizerError) as error:
+        reason = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(reason, OSError):
+            raise
         # Another run may have made the same entry in the meantime; anything else is the disk.
         if not (entry / INDEX).is_file():
-            raise
+            raise UnwritableCache(
+                f"cannot write the token cache {str(entry.parent)!r}: {reason.strerror}; {_ADVICE}"
+            ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -6,6 +6,7 @@ bytes come from is a source's business (``data/sources``), and which of them are
 
 from __future__ import annotations
 
+import codecs
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +15,9 @@ from diffusionlm.errors import DataError
 
 if TYPE_CHECKING:
     from diffusionlm.data.store import TokenStore
+
+BEGINNING = 4096
+"""Bytes of a file that tell whether it is UTF-16."""
 
 InvalidUTF8 = Literal["lossless", "replace", "skip", "error"]
 
@@ -101,6 +105,20 @@ def checked_utf8(document: bytes, policy: InvalidUTF8, where: str) -> bytes:
             f"{where} is not UTF-8 at byte {error.start}; set invalid_utf8 to 'lossless', 'replace' or 'skip'"
         ) from None
     return document
+
+
+def refuse_utf16(beginning: bytes, where: str) -> None:
+    """Refuse a file that is UTF-16: half of its bytes are zeros, and kept they would be learned without a word.
+
+    Args:
+        beginning: The first bytes of a file, a few thousand of them.
+        where: The file, for the message.
+
+    Raises:
+        DataError: It begins with the byte-order mark of UTF-16, and a zero byte follows.
+    """
+    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and 0 in beginning:
+        raise DataError(f"{where} is UTF-16, and text must be UTF-8; convert it, with iconv -f UTF-16 -t UTF-8")
 
 
 def text_to_bytes(text: str, policy: InvalidUTF8, where: str) -> bytes:

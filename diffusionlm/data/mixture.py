@@ -101,7 +101,8 @@ class MixtureLoader(RowLoader):
         self.first_documents = np.cumsum([0, *(store.n_documents for store in stores)])
         # Rows of one store hold fewer tokens than another's (short documents, one in each row): more rows then.
         tokens = [min(part.store.n_tokens / part.rows_per_epoch, context_length) for part in self.parts]
-        self.quotas = row_quotas([weight / each for weight, each in zip(weights, tokens, strict=True)])
+        largest = max(weights)  # or the smallest and the largest numbers there are would not add up
+        self.quotas = row_quotas([weight / largest / each for weight, each in zip(weights, tokens, strict=True)])
         self.rows_per_epoch = sum(part.rows_per_epoch for part in self.parts)
         self._table = interleave(self.quotas)
         self._before = np.stack([np.cumsum(self._table == i) - (self._table == i) for i in range(len(stores))])

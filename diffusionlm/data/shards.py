@@ -39,6 +39,7 @@ INDEX = "index.json"
 TOKENIZER_FOLDER = "tokenizer"
 _PREFIX = struct.Struct("<8sII32s")
 _ALIGN = 64
+_TOTALS = ("tokenizer", "fingerprint", "n_documents", "n_tokens", "n_bytes")
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,10 @@ def read_shard(path: Path, verify: bool = True) -> Shard:
         offsets = np.fromfile(handle, dtype="<i8", count=header.n_documents + 1)
         sizes = np.fromfile(handle, dtype="<i8", count=header.n_documents)
         hashes = np.fromfile(handle, dtype="<u8", count=header.n_documents)
+        if offsets[0] != 0 or offsets[-1] != header.n_tokens or (np.diff(offsets) < 1).any():
+            raise DataError(
+                f"shard {str(path)!r} has offsets that are not those of documents end to end; make it again"
+            )
         tokens = np.memmap(path, np.dtype(header.dtype), mode="r", offset=handle.tell(), shape=(header.n_tokens,))
     return Shard(header, offsets, sizes, hashes, tokens)
 
@@ -192,6 +197,7 @@ def _read_header(path: Path) -> tuple[ShardHeader, int]:
                 raise DataError(f"{str(path)!r} is not a token shard; make shards with flowlm-make-data")
             _, version, length, digest = _PREFIX.unpack(prefix)
             text = handle.read(length) if version == VERSION else b""
+            padding = handle.read(-(_PREFIX.size + length) % _ALIGN)
     except OSError as error:
         raise DataError(f"cannot read shard {str(path)!r}: {error.strerror}; copy or make it again") from None
     if version != VERSION:
@@ -200,8 +206,16 @@ def _read_header(path: Path) -> tuple[ShardHeader, int]:
         )
     if hashlib.sha256(text).digest() != digest:
         raise DataError(f"shard {str(path)!r} is damaged: its header does not match its hash; copy or make it again")
-    end = _PREFIX.size + length
-    return ShardHeader(**json.loads(text)), end + -end % _ALIGN
+    if any(padding):
+        raise DataError(f"shard {str(path)!r} is damaged: not zeros after its header; copy or make it again")
+    try:
+        header = ShardHeader(**json.loads(text))
+        readable = header.dtype in ("<u2", "<u4") and header.n_documents > 0 and header.payload_bytes > 0
+    except (ValueError, TypeError):
+        readable = False
+    if not readable:  # the hash is right: a writer that was wrong
+        raise DataError(f"shard {str(path)!r} has a header that says nothing of use; make it again")
+    return header, _PREFIX.size + length + len(padding)
 
 
 def write_index(folder: Path, files: Sequence[str], headers: Sequence[ShardHeader], fingerprint: str) -> None:
@@ -229,8 +243,8 @@ def open_shards(folder: Path, verify: bool = True) -> TokenStore:
     Raises:
         DataError: The folder is missing or unfinished, or a shard is missing, damaged or not the one in the index.
     """
-    entries = read_index(folder)["shards"]
-    shards = []
+    index = read_index(folder)
+    entries, shards = index["shards"], []
     for entry in entries:
         shard = read_shard(folder / entry["file"], verify)
         if {"file": entry["file"], **asdict(shard.header)} != entry:
@@ -238,9 +252,8 @@ def open_shards(folder: Path, verify: bool = True) -> TokenStore:
             raise DataError(f"shard {path!r} is not the one that {INDEX} names; copy or make the folder again")
         shards.append(shard)
     first = shards[0].header
-    assert all(shard.header.tokenizer == first.tokenizer for shard in shards), "shards of one index share a tokenizer"
     bases = np.cumsum([0, *(shard.header.n_tokens for shard in shards)])
-    return TokenStore(
+    store = TokenStore(
         [shard.tokens for shard in shards],
         np.concatenate([shard.offsets[:-1] + base for shard, base in zip(shards, bases)]),
         np.concatenate([np.diff(shard.offsets) for shard in shards]),
@@ -249,6 +262,12 @@ def open_shards(folder: Path, verify: bool = True) -> TokenStore:
         eos_id=first.eos_id,
         tokenizer_fingerprint=first.tokenizer,
     )
+    made_by = {(shard.header.tokenizer, shard.header.eos_id, shard.header.vocab_size) for shard in shards}
+    if store.fingerprint != index["fingerprint"] or len(made_by) > 1:
+        raise DataError(
+            f"{str(folder / INDEX)!r} has another fingerprint than its shards; copy or make the folder again"
+        )
+    return store
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -266,8 +285,10 @@ def read_index(folder: Path) -> dict[str, Any]:
         )
     try:
         index = json.loads(path.read_bytes())
-        version, entries, _ = index["version"], index["shards"], (index["tokenizer"], index["fingerprint"])
-        complete = bool(entries) and all("file" in entry for entry in entries)
+        version, entries, _ = index["version"], index["shards"], [index[key] for key in _TOTALS]
+        complete = bool(entries)
+        if not all(_is_name(entry["file"]) for entry in entries):
+            raise ValueError
     except (ValueError, KeyError, TypeError):
         raise DataError(f"{str(path)!r} is damaged; copy or make the folder again") from None
     if version != VERSION:
@@ -275,3 +296,8 @@ def read_index(folder: Path) -> dict[str, Any]:
     if not complete:
         raise DataError(f"{str(path)!r} lists no shards; copy or make the folder again")
     return index
+
+
+def _is_name(value: Any) -> bool:
+    """Return whether a value can name a file of the folder itself."""
+    return isinstance(value, str) and value not in ("", ".", "..") and not {"/", "\\", "\0"} & set(value)

@@ -7,6 +7,7 @@ from diffusionlm.evaluation.judge import ByteJudge, judged_bits_per_byte
 from diffusionlm.evaluation.likelihood import likelihood, report_of, score_windows
 from diffusionlm.evaluation.objective_loss import objective_loss
 from diffusionlm.evaluation.report import baseline_rows, reading, to_json, to_table, with_error
+from diffusionlm.evaluation.sources import SourceReport, SourceSpan, select_spans, source_reports
 from diffusionlm.evaluation.summary import Estimator, LikelihoodReport, WindowScores, summarise
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Diversity",
     "Estimator",
     "LikelihoodReport",
+    "SourceReport",
+    "SourceSpan",
     "WindowScores",
     "baseline_rows",
     "ce_curve",
@@ -30,6 +33,8 @@ __all__ = [
     "report_of",
     "score_baselines",
     "score_windows",
+    "select_spans",
+    "source_reports",
     "summarise",
     "to_json",
     "to_table",

@@ -1,17 +1,19 @@
 """A likelihood report as a table for people and as one line of JSON for programs.
 
 Both are products of a command and go to stdout. The table ends in the one sentence that says what the number is and is
-not; the JSON line holds every field of the report and of the baselines.
+not; the JSON line holds every field of the report, of the baselines and of each source's report.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffusionlm.evaluation.baselines import BaselineReport
+from diffusionlm.evaluation.sources import SourceReport
 from diffusionlm.evaluation.summary import LikelihoodReport
 
 if TYPE_CHECKING:
@@ -27,20 +29,31 @@ _UNIT = {
 BOUND_NAMES = {"nelbo": "The negative ELBO", "gkl": "The generalised KL of discrete flow matching"}
 
 
-def to_json(report: LikelihoodReport, baselines: BaselineReport | None = None, **context: str | int | float) -> str:
+def to_json(
+    report: LikelihoodReport,
+    baselines: BaselineReport | None = None,
+    sources: Sequence[SourceReport] = (),
+    **context: str | int | float,
+) -> str:
     """Return one line of JSON.
 
     Args:
         report: The likelihood; a value that is not finite becomes null.
         baselines: What the baselines need, under the key ``baselines``.
+        sources: Of a mixture each source's report, a list under the key ``sources``.
         context: Further keys, for example the checkpoint's name.
     """
-    body = {**asdict(report), "baselines": None if baselines is None else asdict(baselines)}
-    return json.dumps({**context, **{key: _finite(value) for key, value in body.items()}}, allow_nan=False)
+    needed = None if baselines is None else asdict(baselines)
+    body = {**asdict(report), "baselines": needed, "sources": [source.record() for source in sources]}
+    return json.dumps({**context, **_finite(body)}, allow_nan=False)
 
 
-def _finite(value: object) -> object:
-    """Return the value, or ``None`` in place of a number that JSON cannot say (a diverged model's)."""
+def _finite(value: Any) -> Any:
+    """Return the value, with ``None`` in place of every number that JSON cannot say (a diverged model's)."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -67,8 +80,10 @@ def reading(report: LikelihoodReport) -> str:
     )
 
 
-def to_table(report: LikelihoodReport, baselines: BaselineReport | None = None) -> Table:
-    """Return a Rich table of the report, the baselines in bits per byte with the gain over each, and the reading."""
+def to_table(
+    report: LikelihoodReport, baselines: BaselineReport | None = None, sources: Sequence[SourceReport] = ()
+) -> Table:
+    """Return a Rich table of the report, each source, the baselines with the gain over each, and the reading."""
     from rich.table import Table
 
     table = Table(
@@ -85,6 +100,11 @@ def to_table(report: LikelihoodReport, baselines: BaselineReport | None = None) 
     table.add_row("nats per token", with_error(report.nats_per_token, report.nats_per_token_error))
     if report.noise_error is not None:
         table.add_row("  nats per token, error from the noise alone", f"± {report.noise_error:.4f}")
+    if sources:
+        table.add_section()
+    for source in sources:
+        one = source.likelihood
+        table.add_row(f"source {source.number}, bits per byte", with_error(one.bits_per_byte, one.bits_per_byte_error))
     if baselines is not None:
         table.add_section()
         for name, bits in baseline_rows(baselines):

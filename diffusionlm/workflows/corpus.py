@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
+from pathlib import Path
 
 import numpy as np
 
 from diffusionlm.data.batch import Batch
 from diffusionlm.data.cache import cache_folder
 from diffusionlm.data.corpus import Corpus, open_corpus, tokenize, training_loader
+from diffusionlm.data.documents import Documents
 from diffusionlm.data.mixture import MixedDocuments
 from diffusionlm.data.params import DataParams
 from diffusionlm.data.rows import RowLoader
 from diffusionlm.data.store import TokenStore, join_stores
 from diffusionlm.data.streamed import StreamLoader
 from diffusionlm.errors import DataError
-from diffusionlm.evaluation import ByteCounts, count_bytes, count_tokens
+from diffusionlm.evaluation import ByteCounts, SourceSpan, count_bytes, count_tokens, select_spans
 from diffusionlm.params import Strict
 from diffusionlm.tokenizer import Tokenizer, build_tokenizer
 from diffusionlm.workflows.talk import tell_warnings
@@ -30,6 +32,53 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
+class HeldOutText:
+    """Held-out documents as tokens.
+
+    Attributes:
+        store: The tokens.
+        spans: Of a mixture, which documents are of which source.
+    """
+
+    store: TokenStore
+    spans: tuple[SourceSpan, ...] = ()
+
+    def select(self, documents: np.ndarray) -> HeldOutText:
+        """Return some of the documents, by ascending indices."""
+        return HeldOutText(self.store.select(documents), select_spans(self.spans, documents))
+
+    def first(self, documents: int) -> HeldOutText:
+        """Return the first documents, at most so many."""
+        return self.select(np.arange(min(documents, self.store.n_documents)))
+
+    def spread(self, tokens: int) -> HeldOutText:
+        """Return documents spread evenly over each source, about ``tokens`` tokens; all where there are no more."""
+        if self.store.n_tokens <= tokens:
+            return self
+        share = tokens / self.store.n_tokens
+        sides = [(span.begin, span.end) for span in self.spans] or [(0, self.store.n_documents)]
+        return self.select(np.concatenate([_spread(begin, end, share) for begin, end in sides]))
+
+
+def _spread(begin: int, end: int, share: float) -> np.ndarray:
+    """Return a share of the numbers from ``begin`` to ``end``, evenly spread and at least one."""
+    wanted = max(1, round((end - begin) * share))
+    return np.unique(np.linspace(begin, end - 1, wanted).round().astype(np.int64))
+
+
+def tokenize_held_out(documents: Documents, tokenizer: Tokenizer, cache: Path | None, workers: int = 1) -> HeldOutText:
+    """Tokenize documents that are to be scored; the arguments and errors are those of ``tokenize``."""
+    if not isinstance(documents, MixedDocuments):
+        return HeldOutText(tokenize(documents, tokenizer, cache, workers))
+    stores = [tokenize(part, tokenizer, cache, workers) for part in documents.parts]
+    bounds = pairwise(np.cumsum([0, *(store.n_documents for store in stores)]).tolist())
+    named = zip(documents.numbers, documents.parts, bounds)
+    return HeldOutText(
+        join_stores(stores), tuple(SourceSpan(number, part.describe(), *bound) for number, part, bound in named)
+    )
+
+
+@dataclass(frozen=True)
 class TextData:
     """What a training run reads.
 
@@ -37,8 +86,7 @@ class TextData:
         corpus: The two sides of the text.
         tokenizer: The tokenizer.
         loader: Training rows.
-        held_out: The held-out documents' tokens, or None.
-        held_out_parts: Of a mixture, which held-out documents (from, to) are of which source, by its number from 1.
+        held_out: The held-out documents, or None.
         params: How rows are made.
         context_length: T.
     """
@@ -46,8 +94,7 @@ class TextData:
     corpus: Corpus
     tokenizer: Tokenizer
     loader: RowLoader | StreamLoader
-    held_out: TokenStore | None
-    held_out_parts: dict[int, tuple[int, int]]
+    held_out: HeldOutText | None
     params: DataParams
     context_length: int
 
@@ -59,7 +106,8 @@ class TextData:
     @property
     def bytes_per_token(self) -> float:
         """UTF-8 bytes that a training token stands for on average, EOS counted as a token without bytes."""
-        store = self.loader.store if isinstance(self.loader, RowLoader) else self.held_out
+        held_out = None if self.held_out is None else self.held_out.store
+        store = self.loader.store if isinstance(self.loader, RowLoader) else held_out
         if store is None or store.n_bytes == 0:
             raise DataError("no tokenized text to measure bytes per token on; hold some text out")
         return store.n_bytes / store.n_tokens
@@ -67,7 +115,7 @@ class TextData:
     def held_out_rows(self, rows: int) -> list[Batch]:
         """Return ``rows`` held-out rows, spread evenly over all of them: always the same ones."""
         assert self.held_out is not None, "validation needs held-out text"
-        loader = RowLoader(self.held_out, self.context_length, self.params.packing)
+        loader = RowLoader(self.held_out.store, self.context_length, self.params.packing)
         chosen = np.unique(np.linspace(0, loader.rows_in_order - 1, min(rows, loader.rows_in_order)).round())
         return list(batches_in_order(loader, chosen.astype(np.int64)))
 
@@ -111,15 +159,10 @@ def open_text(
     check(tokenizer)
     say(f"tokenizing {corpus.train.describe()}")
     loader = training_loader(corpus.train, tokenizer, data, context_length, seed)
-    held_out, parts = None, {}
-    if isinstance(corpus.validation, MixedDocuments):
-        stores = [tokenize(part, tokenizer, cache_folder(data.cache), data.workers) for part in corpus.validation.parts]
-        held_out = join_stores(stores)
-        bounds = np.cumsum([0, *(store.n_documents for store in stores)]).tolist()
-        parts = dict(zip(corpus.validation.numbers, pairwise(bounds)))
-    elif corpus.validation is not None:
-        held_out = tokenize(corpus.validation, tokenizer, cache_folder(data.cache), data.workers)
-    return TextData(corpus, tokenizer, loader, held_out, parts, data, context_length)
+    held_out = None
+    if corpus.validation is not None:
+        held_out = tokenize_held_out(corpus.validation, tokenizer, cache_folder(data.cache), data.workers)
+    return TextData(corpus, tokenizer, loader, held_out, data, context_length)
 
 
 def fit_baselines(text: TextData) -> ByteCounts:
@@ -143,11 +186,3 @@ def score_text(store: TokenStore, tokenizer: Tokenizer) -> ByteCounts:
 
     arrays = (store.document(index) for index in range(store.n_documents))
     return ByteCounts(count_bytes(documents()).pairs, count_tokens(arrays, tokenizer.vocab_size))
-
-
-def spread_documents(store: TokenStore, tokens: int) -> TokenStore:
-    """Return documents spread evenly over a store, about ``tokens`` tokens in all; the whole store if it is smaller."""
-    if store.n_tokens <= tokens:
-        return store
-    wanted = max(1, round(store.n_documents * tokens / store.n_tokens))
-    return store.select(np.unique(np.linspace(0, store.n_documents - 1, wanted).round().astype(np.int64)))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from diffusionlm.data.shards import write_atomically
 from diffusionlm.data.statistics import StoreStatistics
-from diffusionlm.errors import ConfigError
+from diffusionlm.errors import ConfigError, DataError
 from diffusionlm.workflows.plot_style import COLOURS, INSTALL, STYLE, short_number
 
 _NARROWEST = 1.1
@@ -37,7 +39,11 @@ def check(path: Path) -> None:
 
 
 def draw(found: StoreStatistics, title: str, path: Path) -> None:
-    """Write the picture; its kind follows from the path's ending."""
+    """Write the picture, whole or not at all; its kind follows from the path's ending.
+
+    Raises:
+        DataError: The disk is full, or cannot be written any more.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -48,8 +54,13 @@ def draw(found: StoreStatistics, title: str, path: Path) -> None:
         _lengths(left, found)
         _ranks(right, found)
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, color="#555555")
-        figure.savefig(path)
+        picture = BytesIO()
+        figure.savefig(picture, format=path.suffix[1:].lower())
         pyplot.close(figure)
+    try:
+        write_atomically(path, [picture.getbuffer()])
+    except OSError as error:
+        raise DataError(f"cannot write plot {str(path)!r}: {error.strerror}; mend that, or name another") from error
 
 
 def _lengths(axes: Any, found: StoreStatistics) -> None:

@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from diffusionlm.checkpoint import Checkpoint
 from diffusionlm.data.cache import UnwritableCache, cache_folder
-from diffusionlm.data.corpus import open_corpus, tokenize
+from diffusionlm.data.corpus import open_corpus
 from diffusionlm.data.documents import Documents
 from diffusionlm.data.params import DataParams
 from diffusionlm.data.rows import RowLoader
@@ -25,13 +25,17 @@ from diffusionlm.evaluation import (
     BaselineReport,
     ByteCounts,
     LikelihoodReport,
-    likelihood,
+    SourceReport,
+    WindowScores,
+    report_of,
     score_baselines,
+    score_windows,
+    source_reports,
     to_json,
     to_table,
 )
 from diffusionlm.registry import params_name
-from diffusionlm.workflows.corpus import batches_in_order, score_text
+from diffusionlm.workflows.corpus import HeldOutText, batches_in_order, score_text, tokenize_held_out
 from diffusionlm.workflows.opened import Opened, open_checkpoint
 from diffusionlm.workflows.params import EvalParams
 
@@ -44,23 +48,28 @@ class EvalReport:
         checkpoint, text: What was scored under what, in words.
         likelihood: The bound.
         baselines: Models without a network on the same documents; None if the checkpoint holds no counts.
+        sources: Of a mixture, the bound on each source.
     """
 
     checkpoint: str
     text: str
     likelihood: LikelihoodReport
     baselines: BaselineReport | None
+    sources: tuple[SourceReport, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Return every number as a JSON object."""
-        return json.loads(to_json(self.likelihood, self.baselines, checkpoint=self.checkpoint, text=self.text))
+        named = {"checkpoint": self.checkpoint, "text": self.text}
+        return json.loads(to_json(self.likelihood, self.baselines, self.sources, **named))
 
     def report(self) -> str:
         """Return the scores as a table of plain text."""
         console = Console(width=100, highlight=False)
         with console.capture() as capture:
             console.print(f"{self.checkpoint} on {self.text}")
-            console.print(to_table(self.likelihood, self.baselines))
+            for source in self.sources:
+                console.print(f"source {source.number}: {source.text}")
+            console.print(to_table(self.likelihood, self.baselines, self.sources))
         return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
@@ -77,33 +86,35 @@ def evaluate(params: EvalParams) -> EvalReport:
             "evaluate here; its training reports cross-entropies, and flowlm compare its samples"
         )
     documents = _documents(opened, params)
-    store = _tokens(documents, opened)
+    text = _tokens(documents, opened)
     if params.documents is not None:
-        store = store.select(slice(0, params.documents))
-    report = _score(opened, store, params)
+        text = text.first(params.documents)
+    scores = _score(opened, text.store, params)
+    report = report_of(scores, opened.process, params.estimator, params.bound)
+    sources = source_reports(scores, text.spans, opened.process, params.estimator, params.bound)
     counts = opened.checkpoint.byte_counts()
     baselines = None
     if counts is not None:
-        baselines = score_baselines(ByteCounts.from_tensors(counts), score_text(store, opened.tokenizer))
-    return EvalReport(str(opened.checkpoint.path), documents.describe(), report, baselines)
+        baselines = score_baselines(ByteCounts.from_tensors(counts), score_text(text.store, opened.tokenizer))
+    return EvalReport(str(opened.checkpoint.path), documents.describe(), report, baselines, sources)
 
 
-def _tokens(documents: Documents, opened: Opened) -> TokenStore:
+def _tokens(documents: Documents, opened: Opened) -> HeldOutText:
     """Return the documents as tokens; where the run's cache cannot be written (another machine, say), without one."""
     try:
-        return tokenize(documents, opened.tokenizer, cache_folder(saved_data(opened.checkpoint).cache))
+        return tokenize_held_out(documents, opened.tokenizer, cache_folder(saved_data(opened.checkpoint).cache))
     except UnwritableCache:
-        return tokenize(documents, opened.tokenizer, None)
+        return tokenize_held_out(documents, opened.tokenizer, None)
 
 
-def _score(opened: Opened, store: TokenStore, params: EvalParams) -> LikelihoodReport:
+def _score(opened: Opened, store: TokenStore, params: EvalParams) -> WindowScores:
     data = saved_data(opened.checkpoint)
     loader = RowLoader(store, opened.checkpoint.model.context_length, data.packing)
     batches = math.ceil(loader.rows_in_order / params.batch_size)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("scoring", total=loader.rows_in_order * params.draws)
         assert batches > 0, "a store holds at least one row"
-        return likelihood(
+        return score_windows(
             opened.model,
             opened.process,
             batches_in_order(loader, size=params.batch_size),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,20 +16,37 @@ from diffusionlm.evaluation import (
     ByteCounts,
     CECurve,
     LikelihoodReport,
+    SourceReport,
     WindowScores,
     ce_curve,
     report_of,
     score_baselines,
     score_windows,
+    source_reports,
 )
 from diffusionlm.training.params import ValidationParams
 from diffusionlm.workflows.assemble import Parts
-from diffusionlm.workflows.corpus import TextData, batches_in_order, score_text, spread_documents
+from diffusionlm.workflows.corpus import TextData, batches_in_order, score_text
 
 
 def averaged(parts: Parts) -> AbstractContextManager[Any]:
     """Return a context in which the model has its averaged weights, if the run keeps an average."""
     return nullcontext() if parts.ema is None else parts.ema.swap(parts.parameters)
+
+
+@dataclass(frozen=True)
+class FinalScores:
+    """The held-out scores of a finished run.
+
+    Attributes:
+        likelihood: The bound.
+        baselines: Models without a network on the same documents.
+        sources: Of a mixture, the bound on each source.
+    """
+
+    likelihood: LikelihoodReport
+    baselines: BaselineReport
+    sources: tuple[SourceReport, ...]
 
 
 class HeldOut:
@@ -45,24 +63,27 @@ class HeldOut:
         self.rows = text.held_out_rows(params.rows)
         self.byte_lengths = text.tokenizer.byte_lengths()
 
-    def score(self, parts: Parts) -> tuple[LikelihoodReport, dict[int, LikelihoodReport]]:
+    def score(self, parts: Parts) -> tuple[LikelihoodReport, tuple[SourceReport, ...]]:
         """Score the rows of every validation: the same ones, with the same noise.
 
         Returns:
-            The report of all of them, and of a mixture that of each source that they hold text of, by its number.
+            The report of all of them, and of a mixture that of each source that they hold text of.
         """
+        assert self.text.held_out is not None, "there is held-out text"
         scores = self._score(parts, self.rows)
-        of_sources = {number: scores.of_documents(*part) for number, part in self.text.held_out_parts.items()}
-        reports = {n: report_of(some, parts.process) for n, some in of_sources.items() if some.bytes.sum() > 0}
-        return report_of(scores, parts.process), reports
+        return report_of(scores, parts.process), source_reports(scores, self.text.held_out.spans, parts.process)
 
-    def final(self, parts: Parts, byte_counts: ByteCounts) -> tuple[LikelihoodReport, BaselineReport]:
+    def final(self, parts: Parts, byte_counts: ByteCounts) -> FinalScores:
         """Score more of the text, and the baselines on the same documents."""
         assert self.text.held_out is not None, "there is held-out text"
-        store = spread_documents(self.text.held_out, self.params.final_tokens)
-        loader = RowLoader(store, self.text.context_length, self.text.params.packing)
-        report = report_of(self._score(parts, batches_in_order(loader)), parts.process)
-        return report, score_baselines(byte_counts, score_text(store, self.text.tokenizer))
+        text = self.text.held_out.spread(self.params.final_tokens)
+        loader = RowLoader(text.store, self.text.context_length, self.text.params.packing)
+        scores = self._score(parts, batches_in_order(loader))
+        return FinalScores(
+            report_of(scores, parts.process),
+            score_baselines(byte_counts, score_text(text.store, self.text.tokenizer)),
+            source_reports(scores, text.spans, parts.process),
+        )
 
     def curve(self, parts: Parts) -> CECurve:
         """Return the cross-entropies of the rows of every validation, for a process without a bound."""

@@ -18,7 +18,7 @@ from diffusionlm.checkpoint import Best, discard_newer, load_checkpoint, retain
 from diffusionlm.data.rows import RowLoader
 from diffusionlm.data.stream import stream
 from diffusionlm.errors import DivergedError
-from diffusionlm.evaluation import BaselineReport, ByteCounts, LikelihoodReport
+from diffusionlm.evaluation import ByteCounts
 from diffusionlm.objective.variance import found_in, search_times
 from diffusionlm.optim import build_lr_schedule
 from diffusionlm.registry import params_name
@@ -39,7 +39,7 @@ from diffusionlm.training.step import TrainStep
 from diffusionlm.workflows.assemble import Parts, build_parts, restore, save_parts
 from diffusionlm.workflows.changes import tell_changes
 from diffusionlm.workflows.corpus import TextData, fit_baselines, open_text
-from diffusionlm.workflows.held_out import HeldOut, averaged
+from diffusionlm.workflows.held_out import FinalScores, HeldOut, averaged
 from diffusionlm.workflows.params import TrainParams
 from diffusionlm.workflows.resolved import to_toml
 from diffusionlm.workflows.run_folder import (
@@ -155,7 +155,7 @@ class _Run:
             if outcome.reason != "finished":
                 log.close()
                 say(stopped_words(outcome, last, self.folder))
-                return TrainReport(self.folder, last, outcome, None, None)
+                return TrainReport(self.folder, last, outcome, None)
             report = self._finish(last, outcome)
         if report.outcome.reason == "finished":
             say(next_words(self.folder, params.samples, self.parts.process.bound != "none"))
@@ -163,21 +163,21 @@ class _Run:
 
     def _finish(self, last: Path, outcome: Outcome) -> TrainReport:
         """Score and sample a finished run. Ctrl-C ends that at once: everything that took long is saved."""
-        scores: tuple[LikelihoodReport | None, BaselineReport | None] = (None, None)
+        scores: FinalScores | None = None
         try:
             if self.held_out is not None and self.parts.process.bound == "none":
                 self.log.say(f"held out: {self.held_out.curve(self.parts).words()}")
             elif self.held_out is not None:
                 scores = self.held_out.final(self.parts, self.byte_counts)
-            self.log.say(score_words(*scores, self.parts.progress))
+            self.log.say(score_words(scores, self.parts.progress))
             self._samples(outcome.step)
             self.log.artifact("checkpoint", last, "model")
         except KeyboardInterrupt as stop:
             self.log.close()
             say(interrupted_words(last))
             name = stop.signal_name if isinstance(stop, Terminated) else "SIGINT"
-            return TrainReport(self.folder, last, Outcome(name, outcome.step), *scores)
-        return TrainReport(self.folder, last, outcome, *scores)
+            return TrainReport(self.folder, last, Outcome(name, outcome.step), scores)
+        return TrainReport(self.folder, last, outcome, scores)
 
     def _sampled_before(self) -> set[tuple[str, int]]:
         """Return the tables that the folder holds already, by name and step, so that none is written twice."""
@@ -260,8 +260,11 @@ class _Run:
         metrics = {METRIC: report.bits_per_byte, "validation/nats_per_token": report.nats_per_token}
         if report.bits_per_byte_error is not None:
             metrics["validation/error"] = report.bits_per_byte_error
-        for number, part in of_sources.items():
-            metrics[f"validation/source_{number}/bits_per_byte"] = part.bits_per_byte
+        for source in of_sources:
+            name, part = f"validation/source_{source.number}", source.likelihood
+            metrics[f"{name}/bits_per_byte"] = part.bits_per_byte
+            if part.bits_per_byte_error is not None:
+                metrics[f"{name}/error"] = part.bits_per_byte_error
         self.log.log(metrics, step)
         return self._is_best(METRIC, report.bits_per_byte, step)
 

@@ -6,8 +6,9 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusionlm.evaluation import BaselineReport, LikelihoodReport
+from diffusionlm.evaluation import BaselineReport, LikelihoodReport, SourceReport
 from diffusionlm.training.loop import Outcome
+from diffusionlm.workflows.held_out import FinalScores
 
 
 @dataclass(frozen=True)
@@ -18,15 +19,29 @@ class TrainReport:
         folder: The run folder.
         checkpoint: Its last checkpoint.
         outcome: Why the loop ended, and at which step.
-        likelihood, baselines: The final held-out scores; None if validation is skipped or the run was stopped, or
-            interrupted before it had them.
+        scores: The final held-out scores; None if validation is skipped, the process has no bound, or the run was
+            stopped, or interrupted before it had them.
     """
 
     folder: Path
     checkpoint: Path
     outcome: Outcome
-    likelihood: LikelihoodReport | None
-    baselines: BaselineReport | None
+    scores: FinalScores | None
+
+    @property
+    def likelihood(self) -> LikelihoodReport | None:
+        """The bound on the held-out text, where there are scores."""
+        return None if self.scores is None else self.scores.likelihood
+
+    @property
+    def baselines(self) -> BaselineReport | None:
+        """What models without a network need for it, where there are scores."""
+        return None if self.scores is None else self.scores.baselines
+
+    @property
+    def sources(self) -> tuple[SourceReport, ...]:
+        """Of a mixture the bound on each source, where there are scores."""
+        return () if self.scores is None else self.scores.sources
 
     def report(self) -> str:
         """Return the product of the command: the path of the last checkpoint."""

@@ -6,9 +6,10 @@ import os
 import shlex
 from pathlib import Path
 
-from diffusionlm.evaluation import BaselineReport, LikelihoodReport, baseline_rows, with_error
+from diffusionlm.evaluation import LikelihoodReport, baseline_rows, with_error
 from diffusionlm.training.loop import Outcome, Progress
 from diffusionlm.training.params import SamplesParams
+from diffusionlm.workflows.held_out import FinalScores
 
 
 def stopped_words(outcome: Outcome, checkpoint: Path, folder: Path) -> str:
@@ -24,19 +25,28 @@ def interrupted_words(checkpoint: Path) -> str:
     return f"interrupted: training had finished, and {checkpoint} is saved"
 
 
-def score_words(report: LikelihoodReport | None, baselines: BaselineReport | None, progress: Progress) -> str:
-    """Return what a finished run says of itself: its size, the held-out score and the baselines."""
+def score_words(scores: FinalScores | None, progress: Progress) -> str:
+    """Return what a finished run says of itself: its size, the held-out score, each source's, and the baselines."""
     lines = [f"\n{progress.step} steps, {progress.tokens / 1e6:.2f} M tokens in {progress.seconds / 60:.1f} minutes"]
-    if report is not None and baselines is not None:
+    if scores is not None:
+        report = scores.likelihood
         kind = "exact" if report.bound == "exact" else "an upper bound"
-        lines.append(
-            f"held out: {with_error(report.bits_per_byte, report.bits_per_byte_error, 3)} bits per byte "
-            f"({kind}; {report.documents} documents, {report.tokens} tokens)"
-        )
-        for name, bits in baseline_rows(baselines):
+        lines.append(f"held out: {_bits(report)} ({kind}; {_size(report)})")
+        for source in scores.sources:
+            name, one = f"source {source.number}", source.likelihood
+            lines.append(f"  {name:<14} {_bits(one)} ({_size(one)}): {source.text}")
+        for name, bits in baseline_rows(scores.baselines):
             gain = 100.0 * (report.bits_per_byte / bits - 1.0)
             lines.append(f"  {name:<14} {bits:.3f} bits per byte; the model is at {gain:+.1f} %")
     return "\n".join(lines)
+
+
+def _bits(report: LikelihoodReport) -> str:
+    return f"{with_error(report.bits_per_byte, report.bits_per_byte_error, 3)} bits per byte"
+
+
+def _size(report: LikelihoodReport) -> str:
+    return f"{report.documents} documents, {report.tokens} tokens"
 
 
 def next_words(folder: Path, samples: SamplesParams, has_bound: bool = True) -> str:

@@ -72,7 +72,8 @@ def test_talk_that_nobody_reads_stops_nothing():
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "words"), [("TERM", 143, b"SIGTERM: ended\n"), ("HUP", 129, b"SIGHUP: ended\n")]
+    ("name", "code", "words"),
+    [("TERM", 143, b"SIGTERM: ended\n"), ("HUP", 129, b"SIGHUP: ended\n"), ("INT", 130, b"interrupted\n")],
 )
 def test_termination_cleans_up(tmp_path, name, code, words):
     path = tmp_path / "half"
@@ -86,18 +87,21 @@ def test_termination_cleans_up(tmp_path, name, code, words):
     assert not path.exists()
 
 
-def test_a_signal_before_the_command_has_begun_has_its_own_code():
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_command_has_begun_has_its_own_code(number):
     before = (
         "import os, signal, time, typer.main\n"
         "made = typer.main.get_command\n"
-        "def slow(app):\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(60)\n    return made(app)\n"
+        f"def slow(app):\n    os.kill(os.getpid(), {int(number)})\n    time.sleep(60)\n    return made(app)\n"
         "typer.main.get_command = slow\n"
     )
     done = run("frame.put('begun')", before=before)
-    assert (done.returncode, done.stdout) == (-signal.SIGTERM, b"")
+    assert (done.returncode, done.stdout, done.stderr) == (-number, b"", b"")
 
 
-def test_nohup_is_respected():
-    body = "os.kill(os.getpid(), signal.SIGHUP)\nframe.put('alive')"
-    done = run(body, before="import os, signal\n", shell="trap '' HUP; \"$@\"")
+@pytest.mark.parametrize("name", ["HUP", "INT"])
+def test_a_signal_that_is_ignored_stays_so(name):
+    """As under nohup, and in what a shell starts with ``&``."""
+    body = f"os.kill(os.getpid(), signal.SIG{name})\nframe.put('alive')"
+    done = run(body, before="import os, signal\n", shell=f"trap '' {name}; \"$@\"")
     assert (done.returncode, done.stdout) == (0, b"alive\n")

@@ -39,7 +39,7 @@ class Source(Documents):
 
 
 def find_files(pattern: str) -> list[Path]:
-    """Return the files that a path or a glob pattern (``**`` included) names, sorted by path.
+    """Return the files that a path or a glob pattern (``**`` included) names, each once, sorted by path.
 
     Raises:
         DataError: Nothing is there, or something other than a file.
@@ -52,9 +52,11 @@ def find_files(pattern: str) -> list[Path]:
     if path.exists():
         raise DataError(f"{pattern!r} is a pipe or a device; a text is read more than once: give a file that holds it")
     if glob.has_magic(pattern):
-        files = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file())
+        files = [found for found in map(Path, glob.glob(str(path), recursive=True)) if found.is_file()]
         if files:
-            return files
+            # ``**`` follows links; one to a folder above leads to each file dozens of times: the shortest way stays.
+            longest_first = sorted(files, key=lambda file: (-len(file.parts), file))
+            return sorted({file.resolve(): file for file in longest_first}.values())
         raise DataError(f"no file matches the pattern {pattern!r}; check the path (it is relative to {Path.cwd()})")
     raise DataError(f"file {pattern!r} does not exist; check the path (it is relative to {Path.cwd()})")
 
@@ -108,5 +110,5 @@ def text_of(row: Mapping[str, Any], field: str, where: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise DataError(f"field {field!r} of {where} holds a {type(value).__name__}, not text; set text_field")
+        raise DataError(f"field {field!r} of {where} holds {type(value).__name__}, not text; set text_field")
     return value

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from diffusionlm.data.documents import InvalidUTF8, checked_utf8
+from diffusionlm.data.documents import BEGINNING, InvalidUTF8, checked_utf8, refuse_utf16
 from diffusionlm.data.sources.base import Source, files_fingerprint, read_bytes
 from diffusionlm.errors import DataError
 from diffusionlm.params import Strict
@@ -19,7 +20,7 @@ class FolderParams(Strict):
     """All text files under a folder."""
 
     name: Literal["folder"] = "folder"
-    path: str
+    path: str = Field(min_length=1)
     """The folder; it is searched to any depth. Names that begin with a dot are left out."""
     suffixes: list[str] = Field([".txt"], min_length=1)
     """Endings of the files to take ([".py", ".md"])."""
@@ -36,8 +37,9 @@ class FolderSource(Source):
         self.params = params
         self.root = user_path(params.path)
         if not self.root.is_dir():
-            raise DataError(f"folder {params.path!r} does not exist; check the path (it is relative to {Path.cwd()})")
-        self.files = sorted((f for f in self.root.rglob("*") if self._wanted(f)), key=self._relative)
+            what = "is a file; give a folder, or take source 'text'" if self.root.exists() else "does not exist"
+            raise DataError(f"folder {params.path!r} {what}; check the path (it is relative to {Path.cwd()})")
+        self.files = sorted(self._find(), key=self._relative)
         if not self.files:
             wanted = ", ".join(params.suffixes)
             raise DataError(f"folder {params.path!r} has no file that ends in {wanted}; set suffixes to what it holds")
@@ -45,19 +47,24 @@ class FolderSource(Source):
     def _relative(self, file: Path) -> str:
         return file.relative_to(self.root).as_posix()
 
-    def _wanted(self, file: Path) -> bool:
-        if not file.name.endswith(tuple(self.params.suffixes)) or not file.is_file():
-            return False
-        return not any(part.startswith(".") for part in file.relative_to(self.root).parts)
+    def _find(self) -> Iterator[Path]:
+        for folder, folders, names in os.walk(self.root, onerror=_refuse):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:
+                file = Path(folder, name)
+                if name.endswith(tuple(self.params.suffixes)) and not name.startswith(".") and file.is_file():
+                    yield file
 
     def read(self) -> Iterator[bytes]:
         """Yield every file as one document.
 
         Raises:
-            DataError: A file cannot be read, or is not UTF-8 under the policy ``error``.
+            DataError: A file cannot be read, is UTF-16, or is not UTF-8 under the policy ``error``.
         """
         for file in self.files:
-            yield checked_utf8(read_bytes(file), self.params.invalid_utf8, f"file {str(file)!r}")
+            document, where = read_bytes(file), f"file {str(file)!r}"
+            refuse_utf16(document[:BEGINNING], where)
+            yield checked_utf8(document, self.params.invalid_utf8, where)
 
     @property
     def count(self) -> int:
@@ -77,3 +84,8 @@ class FolderSource(Source):
     def describe(self) -> str:
         """Name the folder."""
         return f"folder {self.params.path!r}"
+
+
+def _refuse(error: OSError) -> None:
+    """Refuse a folder that cannot be listed: its files would be missing without a word."""
+    raise DataError(f"cannot list {str(error.filename)!r}: {error.strerror}; check the folder and its permissions")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import zlib
 from collections.abc import Iterator
 from typing import Literal
 
-from diffusionlm.data.documents import InvalidUTF8, text_to_bytes
+from diffusionlm.data.documents import BEGINNING, InvalidUTF8, refuse_utf16, text_to_bytes
 from diffusionlm.data.sources.base import Source, files_fingerprint, find_files, text_of
 from diffusionlm.errors import DataError
 from diffusionlm.params import Strict
@@ -39,12 +40,15 @@ class JSONLSource(Source):
         """Yield the text of every line in order; a null is an empty document.
 
         Raises:
-            DataError: A file cannot be read, a line is not a JSON object, or it has no such text field.
+            DataError: A file cannot be read or is UTF-16, a line is not a JSON object, or it has no such text field.
         """
         for file in self.files:
             try:
                 with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
                     for number, line in enumerate(lines, start=1):
+                        if number == 1:
+                            refuse_utf16(line[:BEGINNING], repr(str(file)))
+                            line = line.removeprefix(codecs.BOM_UTF8)  # some editors put it there
                         if line.strip():
                             yield self._document(line, f"line {number} of {str(file)!r}")
             except (OSError, EOFError, zlib.error) as error:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from diffusionlm.data.documents import InvalidUTF8, checked_utf8
+from diffusionlm.data.documents import BEGINNING, InvalidUTF8, checked_utf8, refuse_utf16
 from diffusionlm.data.sources.base import Source, files_fingerprint, find_files
 from diffusionlm.errors import DataError
 from diffusionlm.params import Strict
@@ -26,7 +26,7 @@ class TextParams(Strict):
     """A file, or a glob pattern ("corpus/**/*.txt")."""
     separator: str = "<|endoftext|>"
     """What stands between two documents in a file; a line break right after it is dropped too. Empty: none."""
-    chunk_bytes: int = Field(16384, ge=0)
+    chunk_bytes: int = Field(16384, ge=0, le=1 << 40)
     """A file without the separator is cut at line ends into documents of about this many bytes; 0 keeps it whole."""
     invalid_utf8: InvalidUTF8 = "lossless"
     """Bytes that are not UTF-8: kept, replaced by U+FFFD, their document skipped, or an error."""
@@ -45,7 +45,7 @@ class TextSource(Source):
         """Yield the documents of every file in order.
 
         Raises:
-            DataError: A file cannot be read, or is not UTF-8 under the policy ``error``.
+            DataError: A file cannot be read, is UTF-16, or is not UTF-8 under the policy ``error``.
         """
         for file in self.files:
             for number, document in enumerate(self._documents(file), start=1):
@@ -57,6 +57,7 @@ class TextSource(Source):
                 if file.stat().st_size == 0:
                     return
                 with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                    refuse_utf16(data[:BEGINNING], repr(str(file)))
                     separator = self.params.separator.encode("utf-8")
                     if separator and holds(data, separator):
                         yield from released(data, split_at(data, separator))

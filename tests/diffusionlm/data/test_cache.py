@@ -9,7 +9,7 @@ import pytest
 from diffusionlm.data import cache
 from diffusionlm.data.cache import UnwritableCache, cache_folder, cached_store
 from diffusionlm.data.store import store_in_memory
-from diffusionlm.errors import DataError
+from diffusionlm.errors import DataError, TokenizerError
 from diffusionlm.tokenizer import ByteTokenizer
 from tests.diffusionlm.data.doubles import ListDocuments, WideTokenizer, texts
 
@@ -52,12 +52,22 @@ def test_a_failure_leaves_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         cached_store(ListDocuments([]), ByteTokenizer(), tmp_path, 1)
     assert list((tmp_path / "tokens").iterdir()) == []
 
+    def unsaved(self: ByteTokenizer, folder: Path) -> None:
+        raise TokenizerError("cannot write the tokenizer") from OSError(errno.ENOSPC, "No space left on device")
+
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(cache, "make_data", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UnwritableCache, match=r"cannot write the token cache .*: No space left on device; set data.c"):
         cached_store(ListDocuments([b"a"]), ByteTokenizer(), tmp_path, 1)
+
+    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(ByteTokenizer, "save", unsaved)
+        with pytest.raises(UnwritableCache, match=r"cannot write the token cache .*: No space left on device; set da"):
+            cached_store(ListDocuments([b"a"]), ByteTokenizer(), tmp_path, 1)
+    assert list((tmp_path / "tokens").iterdir()) == []
 
     def forbidden(*args: object, **kwargs: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")

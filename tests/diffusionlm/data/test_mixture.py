@@ -46,6 +46,13 @@ def test_quotas() -> None:
         row_quotas([1.0, 1e-9])
 
 
+@pytest.mark.parametrize("weight", [5e-324, 1e-300, 1.0, 1.7e308])
+def test_only_the_ratios_of_the_weights_count(weight: float) -> None:
+    stores = [store_of([5, 9, 2, 30, 17]), store_of([40, 3]), store_of([8] * 20)]
+    loader = MixtureLoader(stores, [weight] * 3, 8)
+    assert loader.quotas.tolist() == MixtureLoader(stores, [1.0] * 3, 8).quotas.tolist()
+
+
 def mixture(packing: str = "packed", weights: tuple[float, ...] = (0.7, 0.2, 0.1)) -> MixtureLoader:
     stores = [store_of([5, 9, 2, 30, 17]), store_of([40, 3]), store_of([8] * 20)]
     return MixtureLoader(stores[: len(weights)], weights, 8, packing, seed=4, eos_padding_cap=2)  # type: ignore[arg-type]

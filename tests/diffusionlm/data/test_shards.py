@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +56,8 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
     whole = path.read_bytes()
     header_end = 48 + int.from_bytes(whole[12:16], "little")
     payload = header_end + -header_end % 64
-    places = [*range(0, header_end, 7), *range(payload, len(whole), 29), len(whole) - 1]
+    assert payload > header_end, "there are zeros between the header and the payload"
+    places = [*range(0, header_end, 7), *range(header_end, payload), *range(payload, len(whole), 29), len(whole) - 1]
     for place in places:
         damaged = bytearray(whole)
         damaged[place] ^= 1 << place % 8
@@ -151,4 +155,75 @@ def test_damaged_folders(tmp_path: Path) -> None:
         open_shards(folder)
     index.unlink()
     with pytest.raises(DataError, match=r"has no index.json: it is no shard folder or was not finished"):
+        open_shards(folder)
+
+
+def lie(path: Path, changes: dict[str, object], payload: dict[int, bytes] | None = None) -> None:
+    """Rewrite a shard so that its header says something else, and every hash is right."""
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[12:16], "little")
+    header, body = json.loads(whole[48 : 48 + length]), bytearray(whole[48 + length + -(48 + length) % 64 :])
+    for place, value in (payload or {}).items():
+        body[place : place + len(value)] = value
+    text = json.dumps({**header, "sha256": hashlib.sha256(body).hexdigest(), **changes}).encode()
+    prefix = whole[:12] + len(text).to_bytes(4, "little") + hashlib.sha256(text).digest() + text
+    path.write_bytes(prefix + bytes(-len(prefix) % 64) + body)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"dtype": "xyz"}, {"dtype": "|O"}, {"dtype": 3}, {"foo": 1}, {"n_tokens": "a"}, {"n_documents": -5}],
+)
+def test_a_header_that_is_hashed_and_useless(tmp_path: Path, changes: dict[str, object]) -> None:
+    path = one_shard(tmp_path / "a.bin")
+    lie(path, changes)
+    with pytest.raises(DataError, match=r"^shard '.*a.bin' has a header that says nothing of use; make it again$"):
+        read_shard(path)
+
+
+@pytest.mark.parametrize("offset", [10**15, -5, 0])
+@pytest.mark.parametrize("verify", [True, False])
+def test_offsets_that_lead_nowhere(tmp_path: Path, offset: int, verify: bool) -> None:
+    path = one_shard(tmp_path / "a.bin")
+    lie(path, {}, {8: offset.to_bytes(8, "little", signed=True)})
+    with pytest.raises(DataError, match=r"a.bin' has offsets that are not those of documents end to end"):
+        read_shard(path, verify)
+
+
+def edit_index(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    index = json.loads((folder / "index.json").read_bytes())
+    change(index)
+    (folder / "index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda index: index.update(shards=["file"]), "is damaged"),
+        (lambda index: index.update(shards=5), "is damaged"),
+        (lambda index: index["shards"][0].update(file=5), "is damaged"),
+        (lambda index: index["shards"][0].update(file="a\0b"), "is damaged"),
+        (lambda index: index["shards"][0].update(file="../out/shard-00000.bin"), "is damaged"),
+        (lambda index: index.pop("n_tokens"), "is damaged"),
+        (lambda index: index["shards"].append(index["shards"][0]), "has another fingerprint than its shards"),
+        (lambda index: index["shards"].reverse(), "has another fingerprint than its shards"),
+        (lambda index: index["shards"].pop(), "has another fingerprint than its shards"),
+    ],
+)
+def test_an_index_that_is_not_of_these_shards(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    folder = tmp_path / "out"
+    make_data(DOCUMENTS, ByteTokenizer(), folder, shard_tokens=100)
+    edit_index(folder, change)
+    with pytest.raises(DataError, match=f"^'.*index.json' {said}; copy or make the folder again$"):
+        open_shards(folder)
+
+
+def test_shards_of_several_tokenizers(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    make_data(DOCUMENTS, ByteTokenizer(), folder, shard_tokens=100)
+    lie(folder / "shard-00001.bin", {"tokenizer": "ab" * 32})
+    edit_index(folder, lambda index: index["shards"][1].update(tokenizer="ab" * 32))
+    with pytest.raises(DataError, match="has another fingerprint than its shards"):
         open_shards(folder)

@@ -65,6 +65,8 @@ def other_shard(folder: Path) -> None:
         (other_shard, ["00003.bin' is not the one that index.json names", "are of several tokenizers (index.json "]),
         (lambda f: edit_index(f, fingerprint="0" * 64), ["has another fingerprint than its shards"]),
         (lambda f: edit_index(f, tokenizer="0" * 64), ["has another fingerprint", "are of several tokenizers"]),
+        (lambda f: edit_index(f, n_tokens=7), ["has other totals than its shards"]),
+        (lambda f: (f / "journal.json").write_text("{"), ["journal.json' is damaged"]),
         (lambda f: (f / "index.json").write_text("{"), ["index.json' is damaged"]),
         (lambda f: (f / "index.json").unlink(), ["has no index.json"]),
         (lambda f: shutil.rmtree(f / "tokenizer"), ["no tokenizer at"]),

@@ -10,6 +10,7 @@ from rich.console import Console
 from diffusionlm.evaluation import (
     BaselineReport,
     LikelihoodReport,
+    SourceReport,
     baseline_rows,
     reading,
     to_json,
@@ -36,6 +37,10 @@ REPORT = LikelihoodReport(
     bound="tight",
     bound_name="nelbo",
 )
+SOURCES = (
+    SourceReport(1, "text 'a.txt'", REPORT),
+    SourceReport(3, "text 'b.txt'", replace(REPORT, bits_per_byte=2.5, bits_per_byte_error=0.04)),
+)
 BASELINES = BaselineReport(8.006, 4.6, 3.5, None, 296_295, 80)
 
 
@@ -52,12 +57,34 @@ def test_the_json_line_holds_every_field():
         "checkpoint": "runs/a/checkpoints/step-3",
         **asdict(REPORT),
         "baselines": asdict(BASELINES),
+        "sources": [],
     }
     assert json.loads(to_json(REPORT))["baselines"] is None
 
 
+def test_each_source_is_in_the_json_line():
+    told = json.loads(to_json(REPORT, None, SOURCES))["sources"]
+    assert told == [
+        {"source": 1, "text": "text 'a.txt'", **asdict(REPORT)},
+        {"source": 3, "text": "text 'b.txt'", **asdict(SOURCES[1].likelihood)},
+    ]
+
+
 def test_a_diverged_model_is_valid_json():
-    assert json.loads(to_json(replace(REPORT, nats_per_token=float("nan"))))["nats_per_token"] is None
+    diverged = replace(REPORT, nats_per_token=float("nan"))
+    told = json.loads(to_json(diverged, None, [SourceReport(1, "text 'a.txt'", diverged)]))
+    assert told["nats_per_token"] is None
+    assert told["sources"][0]["nats_per_token"] is None
+    assert told["sources"][0]["bits_per_byte"] == 3.0
+
+
+def test_the_table_has_a_line_for_each_source():
+    text = printed(REPORT, BASELINES, SOURCES)
+    rows = [line for line in text.splitlines() if "source " in line]
+    assert ["source 1, bits per byte" in rows[0], "3.0000 ± 0.0300" in rows[0]] == [True, True]
+    assert ["source 3, bits per byte" in rows[1], "2.5000 ± 0.0400" in rows[1]] == [True, True]
+    assert len(rows) == 2
+    assert "source" not in printed(REPORT, BASELINES)
 
 
 def test_the_table_shows_values_errors_and_gains():

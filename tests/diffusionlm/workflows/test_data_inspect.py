@@ -1,5 +1,6 @@
 """``flowlm data inspect``: its rows and their noise are those of a training step, whatever they are asked of."""
 
+import errno
 import sys
 
 import numpy as np
@@ -109,11 +110,11 @@ def test_held_out_rows_are_all_there_is_and_no_more(tmp_path):
     run = configuration(write_text(tmp_path), tmp_path / "run")
     text = corpus.open_text(run.data, run.tokenizer, 32, 0, lambda line: None, None, lambda tokenizer: None)
     assert text.held_out is not None
-    rows = -(-text.held_out.n_tokens // 32)
+    rows = -(-text.held_out.store.n_tokens // 32)
     found = inspected(run, tmp_path, "side=validation", f"rows={rows}")
     ids = [id for row in found.rows for piece in row.pieces for id in piece.ids]
     assert ids == np.concatenate(
-        [text.held_out.document(index) for index in range(text.held_out.n_documents)]
+        [text.held_out.store.document(index) for index in range(text.held_out.store.n_documents)]
     ).tolist()  # fmt: skip
     assert found.statistics is not None
     assert found.statistics.n_tokens == len(ids)
@@ -181,6 +182,14 @@ def test_a_picture_needs_matplotlib_and_a_folder(tmp_path, monkeypatch):
         )
         assert plot.read_bytes().startswith(magic)
         assert "documents" not in found.report()
+
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data_inspect.data_plots, "write_atomically", full)
+        with pytest.raises(DataError, match=r"cannot write plot '.*c.png': No space left on device; mend that"):
+            data_inspect.data_inspect(DataInspectParams.model_validate({**tables, "plot": str(tmp_path / "c.png")}))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ConfigError, match=r"pip install 'flowlm\[plots\]'"):
         data_inspect.data_inspect(DataInspectParams.model_validate({**tables, "plot": str(tmp_path / "b.png")}))

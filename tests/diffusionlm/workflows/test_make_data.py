@@ -70,7 +70,7 @@ def test_training_reads_shards_or_raw_text_alike(tmp_path):
         for name, tensor in vars(first.loader.batch(rows)).items():
             assert np.array_equal(tensor, vars(other.loader.batch(rows))[name]), name
         assert other.held_out is not None
-        assert other.held_out.fingerprint == first.held_out.fingerprint
+        assert other.held_out.store.fingerprint == first.held_out.store.fingerprint
 
 
 def test_a_tokenizer_that_the_package_runs_is_told_in_one_line(tmp_path, capsys):

@@ -380,22 +380,7 @@ def test_compiled_training_is_training(tmp_path: Path):
     assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
-def test_a_mixture_is_scored_source_by_source(tmp_path):
-    """One source is the same letter over and over: nothing to learn; the other is the usual text."""
-    first, second = write_text(tmp_path), tmp_path / "letters.txt"
-    second.write_text("<|endoftext|>".join("a" * n for n in range(60, 140)), encoding="utf-8")
-    parts = [{"source": {"name": "text", "path": str(path)}, "weight": 1.0} for path in (first, second)]
-    usual = configuration(first, tmp_path / "run", validation={"every": 20, "rows": 40})
-    data = {"mixture": parts, "validation_fraction": 0.2, "cache": "none"}
-    done = train(TrainParams.model_validate({**usual.model_dump(), "data": data, "training": {
-        **usual.training.model_dump(), "steps": 60}}))  # fmt: skip
-    scores = [line for line in lines_of(done.folder) if "validation/bits_per_byte" in line]
-    assert len(scores) >= 3
-    for line in scores:
-        one, other = (line[f"validation/source_{number}/bits_per_byte"] for number in (1, 2))
-        assert min(one, other) <= line["validation/bits_per_byte"] <= max(one, other)
-    assert scores[-1]["validation/source_2/bits_per_byte"] < scores[-1]["validation/source_1/bits_per_byte"]
-
-
 def test_a_single_source_has_no_scores_of_its_own(run: TrainReport):
     assert not [key for line in lines_of(run.folder) for key in line if "source_" in key]
+    assert run.sources == ()
+    assert evaluate(EvalParams(checkpoint=str(run.folder), draws=2, documents=2, device="cpu")).sources == ()

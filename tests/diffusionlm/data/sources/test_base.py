@@ -26,6 +26,15 @@ def test_one_file_a_pattern_and_nothing(tmp_path: Path) -> None:
         find_files(str(tmp_path))
 
 
+def test_a_link_to_a_folder_above_gives_no_copies(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("a.txt", "deep/b.txt"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "deep" / "up").symlink_to("..")
+    (tmp_path / "deep" / "itself.txt").symlink_to("itself.txt")
+    assert find_files(str(tmp_path / "**" / "*.txt")) == [tmp_path / "a.txt", tmp_path / "deep" / "b.txt"]
+
+
 def test_a_pipe_is_refused_before_it_hangs(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match="is a pipe or a device; a text is read more than once"):
@@ -58,7 +67,7 @@ def test_fields() -> None:
         DataError, match=r"^row 1 has no field 'txt'; did you mean 'text'\? set text_field to one of: id, text$"
     ):
         text_of({"text": "a", "id": 1}, "txt", "row 1")
-    with pytest.raises(DataError, match=r"^field 'id' of row 1 holds a int, not text; set text_field$"):
+    with pytest.raises(DataError, match=r"^field 'id' of row 1 holds int, not text; set text_field$"):
         text_of({"text": "a", "id": 1}, "id", "row 1")
     with pytest.raises(DataError, match=r"^x has no field 'zzz'; set text_field to one of: text$"):
         check_field(["text"], "zzz", "x")

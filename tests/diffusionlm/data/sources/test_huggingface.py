@@ -87,7 +87,7 @@ def test_mistakes_are_one_line_each(folder: Path, tmp_path: Path, streaming: boo
     assert message(folder, text_field="txt").endswith(
         "has no field 'txt'; did you mean 'text'? set text_field to one of: id, text"
     )
-    assert "holds a int, not text; set text_field" in message(folder, text_field="id")
+    assert "holds int, not text; set text_field" in message(folder, text_field="id")
     assert "split 'test'" in message(folder, split="test")
     assert "check path, config, split and revision" in message(folder, split="test")
     assert "cannot read dataset" in message(folder, config="nonsense")

@@ -33,7 +33,7 @@ def test_mistakes_are_one_line_each(tmp_path: Path) -> None:
         read(path, b"[" * 100_000)
     with pytest.raises(DataError, match=r"^line 1 of '.*' is a JSON list, not an object"):
         read(path, b'["text"]\n')
-    with pytest.raises(DataError, match=r"^field 'text' of line 1 of '.*' holds a int, not text"):
+    with pytest.raises(DataError, match=r"^field 'text' of line 1 of '.*' holds int, not text"):
         read(path, b'{"text": 5}\n')
     with pytest.raises(DataError, match="the corpus is empty"):
         read(path, b"\n")
@@ -49,3 +49,15 @@ def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:
     assert read(path, content, invalid_utf8="skip") == [b"b"]
     with pytest.raises(DataError, match=r"^line 1 of '.*' is not UTF-8 at byte 1"):
         read(path, content, invalid_utf8="error")
+
+
+def test_a_mark_of_utf8_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    content = b'\xef\xbb\xbf{"text": "x"}\r\n\r\n{"text": "y"}\r\n'
+    assert read(tmp_path / "a.jsonl", content) == [b"x", b"y"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_utf16_is_refused(tmp_path: Path, encoding: str) -> None:
+    content = ("" if encoding == "utf-16" else "\ufeff") + '{"text": "x"}\n'
+    with pytest.raises(DataError, match=r"^'.*a.jsonl' is UTF-16, and text must be UTF-8; convert it"):
+        read(tmp_path / "a.jsonl", content.encode(encoding))

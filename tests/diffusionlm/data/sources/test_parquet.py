@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from diffusionlm.data.sources.parquet import ParquetParams, ParquetSource
 from diffusionlm.errors import DataError
 
 
-def write(path: Path, **columns: list[object]) -> Path:
+def write(path: Path, **columns: Any) -> Path:
     import pyarrow
     from pyarrow import parquet
 
@@ -35,7 +37,7 @@ def test_mistakes_are_one_line_each(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", body=["x"], id=[1])
     with pytest.raises(DataError, match=r"^'.*a.parquet' has no field 'text'; set text_field to one of: body, id$"):
         list(source(path))
-    with pytest.raises(DataError, match=r"^field 'id' of '.*a.parquet' holds a int, not text"):
+    with pytest.raises(DataError, match=r"^field 'id' of '.*a.parquet' holds int64, not text"):
         list(source(path, text_field="id"))
     (tmp_path / "b.parquet").write_text("no parquet at all")
     for use in (list, lambda broken: broken.count):
@@ -46,3 +48,33 @@ def test_mistakes_are_one_line_each(tmp_path: Path) -> None:
         source(tmp_path / "none.parquet")
     with pytest.raises(DataError, match="the corpus is empty"):
         list(source(write(tmp_path / "d.parquet", text=["", ""])))
+
+
+def test_text_is_kept_to_the_byte(tmp_path: Path) -> None:
+    """Writers do not check that what they call a string is UTF-8."""
+    import pyarrow
+    from pyarrow import parquet
+
+    offsets, text = np.array([0, 2, 4], "<i4").tobytes(), b"ab\xff\xfe"
+    column = pyarrow.StringArray.from_buffers(2, pyarrow.py_buffer(offsets), pyarrow.py_buffer(text))
+    parquet.write_table(pyarrow.table({"text": column}), tmp_path / "a.parquet")
+    assert list(source(tmp_path / "a.parquet")) == [b"ab", b"\xff\xfe"]
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "dictionary"])
+def test_every_kind_of_text_column(tmp_path: Path, kind: str) -> None:
+    import pyarrow
+
+    column = pyarrow.array(["é", None, "b", "é"])
+    column = column.dictionary_encode() if kind == "dictionary" else column.cast(getattr(pyarrow, kind)())
+    path = write(tmp_path / "a.parquet", text=column)
+    assert list(source(path).read()) == ["é".encode(), b"", b"b", "é".encode()]
+
+
+def test_a_column_of_something_else(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", raw=[b"x"], lists=[["x"]], tables=[{"a": "x"}], nothing=[None])
+    for column, said in (("raw", "binary"), ("lists", "list<element: string>"), ("tables", "struct<a: string>")):
+        with pytest.raises(DataError, match=f"^field '{column}' of '.*a.parquet' holds {said}, not text"):
+            list(source(path, text_field=column))
+    with pytest.raises(DataError, match="the corpus is empty"):
+        list(source(path, text_field="nothing"))

@@ -137,3 +137,15 @@ def test_memory_does_not_follow_the_file(tmp_path: Path) -> None:
         if number % 200 == 0:
             most = max(most, resident_mib())
     assert most < before + 80
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_utf16_is_refused(tmp_path: Path, encoding: str) -> None:
+    content = ("" if encoding == "utf-16" else "\ufeff") + "a line\n" * 9
+    with pytest.raises(DataError, match=r"^'.*a.txt' is UTF-16, and text must be UTF-8; convert it"):
+        read(tmp_path / "a.txt", content.encode(encoding))
+
+
+def test_bytes_that_begin_like_utf16_are_kept(tmp_path: Path) -> None:
+    assert read(tmp_path / "a.txt", b"\xff\xfe and text") == [b"\xff\xfe and text"]
+    assert read(tmp_path / "a.txt", b"zero \0 byte") == [b"zero \0 byte"]
