@@ -97,6 +97,19 @@ def lowest_bit(typing_context: Any, bits: Any) -> Any:
     return types.int64(types.uint64), code
 
 
+@intrinsic
+def bit_length(typing_context: Any, bits: Any) -> Any:
+    """Return the place behind the highest bit that is set, as int64; 0 if none is."""
+    del typing_context
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        zeros = builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
+        return builder.sub(ir.Constant(ir.IntType(64), 64), zeros)
+
+    return types.int64(types.uint64), code
+
+
 def padded(data: bytes | bytearray | memoryview) -> np.ndarray:
     """Return a copy of ``data`` as uint8 with ``PADDING`` zero bytes behind it; its length includes them."""
     size = len(data)

@@ -8,7 +8,7 @@ families of patterns are known:
             |\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+        with D = 3 (GPT-4, Llama 3) or D = 1 (Qwen)
 
 A pattern is an int: 0 = GPT2, D > 0 = GPT4 with at most D digits. ``word_end`` finds one word, character by character;
-``cut_words`` many, and of ASCII text those of GPT2 sixty-four bytes at a time, without a branch for each.
+``cut_words`` many, and those of ASCII text sixty-four bytes at a time, without a branch for each.
 """
 
 # Numba infers the types of compiled functions by itself; a checker that takes them for Python sees other ones.
@@ -20,10 +20,10 @@ import numpy as np
 from numba import njit
 
 from diffusionlm.tokenizer.compiled.classes import LETTER, NEWLINE, NUMBER, OTHER, SPACE
-from diffusionlm.tokenizer.compiled.memory import BLOCK, between, load8, lowest_bit
+from diffusionlm.tokenizer.compiled.memory import BLOCK, between, bit_length, load8, lowest_bit
 
 GPT2 = 0
-_ONE, _TWO = np.uint64(1), np.uint64(2)
+_ONE, _TWO, _ALL = np.uint64(1), np.uint64(2), np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -214,14 +214,87 @@ def _gpt2_starts(text: int, left: int) -> np.uint64:
     starts = ~(white | same | blank << _ONE) | (white & ~(white << _ONE & white >> _ONE))
     quoted = letters & (between(text, 0x27, 0x27, 0) & (starts | _ONE)) << _ONE
     if quoted != 0:
-        s_d = between(text, 0x73, 0x73, 0) | between(text, 0x64, 0x64, 0)
-        m_t = between(text, 0x6D, 0x6D, 0) | between(text, 0x74, 0x74, 0)
-        v_r = between(text, 0x76, 0x76, 0) | between(text, 0x72, 0x72, 0)
-        e, ell = between(text, 0x65, 0x65, 0), between(text, 0x6C, 0x6C, 0)
-        one = quoted & (s_d | m_t)
-        two = quoted & ((v_r & e >> _ONE) | (ell & ell >> _ONE))
+        one, two = _contractions(text, quoted, 0)
         starts = starts & ~(one | two) | one << _ONE | two << _TWO
     return starts & ((_ONE << np.uint64(certain - 1)) - _TWO)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _contractions(text: int, quoted: np.uint64, flags: int) -> tuple[np.uint64, np.uint64]:
+    """Return the first letters of contractions of one letter and of two, of the letters behind an apostrophe.
+
+    ``flags`` = 0x20 takes capitals for small letters.
+    """
+    s_d = between(text, 0x73, 0x73, flags) | between(text, 0x64, 0x64, flags)
+    m_t = between(text, 0x6D, 0x6D, flags) | between(text, 0x74, 0x74, flags)
+    v_r = between(text, 0x76, 0x76, flags) | between(text, 0x72, 0x72, flags)
+    e, ell = between(text, 0x65, 0x65, flags), between(text, 0x6C, 0x6C, flags)
+    return quoted & (s_d | m_t), quoted & ((v_r & e >> _ONE) | (ell & ell >> _ONE))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _groups(numbers: np.uint64, digits: int) -> np.uint64:
+    """Return where groups of at most so many digits begin in runs of them."""
+    if digits == 1:
+        return numbers
+    begins = numbers & ~(numbers << _ONE)
+    whole = numbers
+    for _ in range(digits - 1):
+        whole &= numbers & whole << _ONE
+    more = begins << np.uint64(digits) & whole
+    while more != 0:
+        begins |= more
+        more = more << np.uint64(digits) & whole
+    return begins
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _before(ends: np.uint64, through: np.uint64) -> np.uint64:
+    """Return the bits of ``through`` from which only such bits lie between them and a higher one of ``ends``."""
+    for shift in (1, 2, 4, 8, 16, 32):
+        ends |= through & ends >> np.uint64(shift)
+        through &= through >> np.uint64(shift)
+    return ends
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _gpt4_starts(text: int, left: int, digits: int) -> np.uint64:
+    """Return where words of GPT4 begin behind the one that begins at an address: bit k is byte k of the next 64.
+
+    Nothing is said of what depends on a byte that is not ASCII, or on what follows the ``left`` bytes of the text: of
+    white space that reaches so far only its beginning is told.
+
+    A sign begins a word where no sign and no single space is before it, and takes one letter's run along, or line ends;
+    letters begin one where nothing that they could take along is before them. Of a run of white space what goes to its
+    last line end is a word, and so is its last character, if that is no line end.
+    """
+    known = min(lowest_bit(between(text, 0x80, 0xFF, 0)), left)
+    if known < 1:
+        return np.uint64(0)
+    letters, numbers = between(text, 0x61, 0x7A, 0x20), between(text, 0x30, 0x39, 0)
+    blank, white = between(text, 0x20, 0x20, 0), between(text, 0x09, 0x0D, 0)
+    lines = between(text, 0x0A, 0x0A, 0) | between(text, 0x0D, 0x0D, 0)
+    white |= blank
+    spaces, signs = white & ~lines, ~(letters | numbers | white)
+    certain = bit_length(~white & _ALL >> np.uint64(64 - known))
+    if certain == 0:
+        return np.uint64(0)
+    if certain < known:
+        certain += 1
+    sign_starts = signs & ~((signs | blank) << _ONE)
+    starts = sign_starts | _groups(numbers, digits) | (letters & ~((letters | spaces | sign_starts) << _ONE))
+    # White space: its beginning, but for line ends behind a sign; what follows those; its last character.
+    taken = lines & signs << _ONE
+    starts |= (white & ~(white << _ONE) & ~taken) | (spaces & ((lines + taken) & ~lines | ~(white >> _ONE)))
+    indents = spaces & lines << _ONE
+    if spaces & lines >> _ONE != 0:
+        indents &= ~_before(lines, spaces)
+    starts |= indents
+    quoted = letters & (between(text, 0x27, 0x27, 0) & (sign_starts | _ONE)) << _ONE
+    if quoted != 0:
+        one, two = _contractions(text, quoted, 0x20)
+        starts |= one << _ONE | two << _TWO
+    return starts & (_ALL >> np.uint64(64 - certain)) & ~_ONE
 
 
 @njit(cache=True, nogil=True)
@@ -234,7 +307,7 @@ def cut_words(text: int, i: int, n: int, pattern: int, pages, classes, ends) -> 
     """
     words, room = 0, len(ends) - BLOCK
     while i < n and words <= room:
-        starts = _gpt2_starts(text + i, n - i) if pattern == GPT2 else np.uint64(0)
+        starts = _gpt2_starts(text + i, n - i) if pattern == GPT2 else _gpt4_starts(text + i, n - i, pattern)
         if starts == 0:
             stop = min(i + BLOCK, n)
             while i < stop:

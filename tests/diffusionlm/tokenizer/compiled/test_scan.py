@@ -65,13 +65,27 @@ class TestAgainstTheRegularExpression:
     def test_where_the_rules_meet(self, pattern: str, text: str) -> None:
         assert words_of(text.encode(), pattern) == expected(text.encode(), pattern)
 
-    @given(st.text(st.sampled_from("'stdmrevelSx  \n\t!.-_10é"), min_size=40, max_size=300))
+    @given(st.text(st.sampled_from("'stdmrevelSx  \n\n\r\t!.-_10é"), min_size=40, max_size=300))
     @settings(max_examples=500, deadline=None)
     def test_texts_longer_than_a_block(self, pattern: str, text: str) -> None:
         assert words_of(text.encode(), pattern) == expected(text.encode(), pattern)
 
     def test_what_matters_at_every_place_of_a_block(self, pattern: str) -> None:
-        for middle in ("it's", "we'll've", " 's", "x  y", "x \n y", "12'd3", "é's", "'sé", "!'re", " \u00a0s", "''t"):
+        for middle in (
+            "it's",
+            "we'll've",
+            " 's",
+            "x  y",
+            "x \n y",
+            "12'd3",
+            "é's",
+            "'sé",
+            "!'re",
+            " \u00a0s",
+            "''t",
+            "!\n \n\n  y",
+            " .\r\n\t1234567",
+        ):
             for before in range(2 * BLOCK):
                 for filler in "a !":
                     data = (filler * before + middle + "b" * 3).encode()
