@@ -90,7 +90,7 @@ def assert_share(seen: torch.Tensor, probability: torch.Tensor, many: int) -> No
 
 
 def assert_marginals_of_counts(process: Process, out: Corrupted, clean: int) -> None:
-    """Check that states of counts, weighted, have the marginal of independent noise whose share is uniform on (0, 1)."""
+    """Check that states of counts, weighted, have the marginal of independent noise of a share uniform on (0, 1)."""
     assert isinstance(process, DiscreteProcess)
     assert out.importance is not None
     assert isinstance(out.x_t, torch.Tensor)

@@ -137,7 +137,9 @@ def test_spans_and_exact_counts_are_refused_together():
 def test_times_are_not_chosen_where_counts_come_first(name, times):
     """The number is drawn before the time: of chosen times it would not be that of independent noise."""
     counted = {"name": name, "corruption": "exact_count"}
-    with pytest.raises(ConfigError, match=r"t_range and its search choose among times, .* leave t_range = \[0, 1\], or"):
+    with pytest.raises(
+        ConfigError, match=r"t_range and its search choose among times, .* leave t_range = \[0, 1\], or"
+    ):
         load(process=counted, objective={"times": times})
     load(process=counted, objective={"times": {"law": "importance", "density": [1, 2]}})
     load(process={"name": name}, objective={"times": times})
