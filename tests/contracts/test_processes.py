@@ -137,6 +137,9 @@ class TestEveryProcess:
         packed, alone = corrupt(process, PACKED, TIMES), corrupt(process, ALONE, TIMES)
         for name in ("x_t", "t", "weight", "noised", "noise_probability"):
             assert sites(PACKED, vars(packed)[name]) == sites(ALONE, vars(alone)[name]), name
+        assert (packed.importance is None) == (alone.importance is None)
+        if packed.importance is not None and alone.importance is not None:
+            assert sites(PACKED, packed.importance) == sites(ALONE, alone.importance)
         order = torch.tensor([4, 2, 6, 0, 1, 3, 5])
         mixed = concatenate([ALONE.rows(int(i), int(i) + 1) for i in order])
         assert torch.equal(corrupt(process, mixed, TIMES).x_t, alone.x_t[order])
