@@ -1,14 +1,16 @@
 """A new process is one file and one import line: it trains, samples, is listed and contract-tested, no more edits.
 
-The test adds one to a copy of the project and runs the copy, as someone who extends it would.
+The test adds the example of docs/EXTENDING.md to a copy of the project and runs the copy, as a reader would.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,31 +19,8 @@ from tests.diffusionlm.workflows.runs import write_text
 
 ROOT = Path(__file__).parent.parent
 
-PROCESS = '''"""Half masks, half uniform noise, on a clock of its own: a process that a reader might add."""
-
-from __future__ import annotations
-
-from typing import Literal
-
-from diffusionlm.process.mixture_path import MixturePath, MixturePathParams
-
-
-class HalvesParams(MixturePathParams):
-    """Mask and uniform noise in equal shares."""
-
-    name: Literal["halves"] = "halves"
-
-
-class HalvesProcess(MixturePath):
-    """Equal shares. https://arxiv.org/abs/2407.15595."""
-
-    Params = HalvesParams
-    bound = "tight"
-
-    @property
-    def mask_share(self) -> float:
-        return 0.5
-'''
+EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "EXTENDING.md").read_text("utf-8"), flags=re.DOTALL)
+PROCESS, IMPORT = next(pair for pair in pairwise(EXAMPLES) if "class HalvesProcess" in pair[0])
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +35,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     init = folder / "diffusionlm" / "process" / "__init__.py"
     lines = init.read_text(encoding="utf-8").splitlines(keepends=True)
     place = next(i for i, line in enumerate(lines) if line.startswith("from diffusionlm.process.keep"))
-    lines.insert(place, "from diffusionlm.process.halves import HalvesProcess\n")
+    lines.insert(place, IMPORT)
     init.write_text("".join(lines), encoding="utf-8")
     return folder
 
@@ -110,7 +89,7 @@ def test_it_is_held_to_the_contracts_and_to_the_oracles(project: Path) -> None:
 
 @pytest.mark.slow
 def test_selftest_holds_it_to_the_entropy(project: Path) -> None:
-    out = flowlm(project, "selftest")
+    out = flowlm(project, "selftest", "--process", "halves")
     lines = [line for line in out.splitlines() if "halves" in line]
     assert len(lines) >= 3
     assert all("FAILED" not in line for line in lines)

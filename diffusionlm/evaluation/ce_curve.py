@@ -94,7 +94,8 @@ def _at(model: ScoredModel, process: Process, batch: Batch, step: int, seed: int
     t = torch.full(batch.x_1.shape, TIMES[step], dtype=torch.float64, device=batch.x_1.device)
     groups = time_groups(batch.segments, process.blocks(batch.positions))
     noise = Draws(key(seed, "evaluation/ce"), step, batch.document, batch.window, batch.positions)
-    corrupted = process.corrupt(batch.x_1, t, batch.editable, groups, noise)
+    # The measure is an evaluator's: noise at this very time, whatever training fixes first. No weight of it is read.
+    corrupted = process.corrupt(batch.x_1, t, batch.editable, groups, noise, "level")
     view = process.view(corrupted, batch.x_1, batch.segments, batch.positions)
     weight = batch.editable.double()
     term = Term(view, Scored(batch.editable, weight, _posterior_loss(model, process)))

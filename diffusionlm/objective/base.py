@@ -151,19 +151,16 @@ class Objective(ABC):
         Raises:
             PairingError: In one line.
         """
-        if params.masking.spans.never:
-            return
         method = PROCESSES[params_name(type(process))]
-        if method.state != "ids" or not method.random:
+        if not params.masking.spans.never:
+            _check_spans(method, process)
+        times: TimesParams = params.times
+        narrows = not times.whole_range or (times.search_every > 0 and times.law == "uniform")
+        if narrows and method.bound_form == "dense" and _counts(process):
             raise PairingError(
-                f"objective.masking.spans needs noise that takes positions one by one, which process "
-                f"{params_name(type(process))!r} does not; set objective.masking.spans = 0"
-            )
-        if "corruption" in type(process).model_fields and process.corruption == "exact_count":
-            raise PairingError(
-                "objective.masking.spans needs positions that are chosen one by one, and process.corruption = "
-                '"exact_count" counts them per document, where spans would favour some positions; '
-                'set process.corruption = "bernoulli"'
+                'objective.times.t_range and its search choose among times, and process.corruption = "exact_count" of '
+                f"process {params_name(type(process))!r} draws the time after the number of noised tokens, which would "
+                'no longer be that of such a time; leave t_range = [0, 1], or set process.corruption = "bernoulli"'
             )
 
     def clock(self, t: torch.Tensor) -> torch.Tensor:
@@ -213,6 +210,30 @@ class Objective(ABC):
     @abstractmethod
     def denominator(self, corrupted: Corrupted) -> torch.Tensor:
         """Return the 0-dim count (or sum of weights) that this batch adds to the loss's divisor."""
+
+
+def _counts(process: Any) -> bool:
+    """Return whether a process, by its parameters, fixes the number of noised tokens first."""
+    return "corruption" in type(process).model_fields and process.corruption == "exact_count"
+
+
+def _check_spans(method: type[Process], process: Any) -> None:
+    """Refuse spans where a process does not choose positions one by one.
+
+    Raises:
+        PairingError: In one line.
+    """
+    if method.state != "ids" or not method.random:
+        raise PairingError(
+            f"objective.masking.spans needs noise that takes positions one by one, which process "
+            f"{params_name(type(process))!r} does not; set objective.masking.spans = 0"
+        )
+    if _counts(process):
+        raise PairingError(
+            "objective.masking.spans needs positions that are chosen one by one, and process.corruption = "
+            '"exact_count" counts them per document, where spans would favour some positions; '
+            'set process.corruption = "bernoulli"'
+        )
 
 
 def _fitting(process: type[Process]) -> str:

@@ -135,8 +135,11 @@ def prepare(
         t = draw_times(objective.times, seed, step, rows_of_step, global_rows, groups)
     else:
         t = torch.full(groups.shape, time, dtype=torch.float64, device=groups.device)
-    importance = time_weight(objective.times, t) if objective.times.density and time is None else None
     corrupted = objective.process.corrupt(batch.x_1, objective.clock(t), (segments > 0) & ~frozen, groups, draws)
+    importance = corrupted.importance
+    if objective.times.density and time is None:
+        of_law = time_weight(objective.times, t)
+        importance = of_law if importance is None else of_law * importance
     corrupted = replace(corrupted, importance=importance, segments=segments)
     terms = objective.terms(corrupted, batch.x_1, segments, batch.positions)
     return Prepared(

@@ -33,11 +33,15 @@ class GKL(Objective):
     Params = GKLParams
     head = "posterior"
     is_bound = True
+    process: MixturePath
 
     @classmethod
     def refusal(cls, process: type[Process]) -> str | None:
         if process.state == "ids" and process.bound != "none" and not issubclass(process, MixturePath):
-            return f"objective 'gkl' needs noise whose kind never changes; that of {params_name(process.Params)!r} does"
+            return (
+                "objective 'gkl' needs noise whose kind never changes (a mixture path), which process "
+                f"{params_name(process.Params)!r} does not have"
+            )
         return super().refusal(process)
 
     @classmethod
@@ -50,6 +54,8 @@ class GKL(Objective):
     def weight(self, corrupted: Corrupted) -> torch.Tensor:
         if self.process.bound_form == "ce":
             return corrupted.weight
+        if self.process.counts_first:
+            return self.level_weight(corrupted)
         noise = corrupted.noise
         assert noise is not None, "a mixture path is discrete"
         return torch.where(corrupted.editable, noise.dkappa / (noise.mask + noise.uniform), 0.0)

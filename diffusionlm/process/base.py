@@ -62,8 +62,9 @@ class Corrupted:
         weight: (B, T) float64, the bound's weight where a position enters it, 0 elsewhere.
         noise_probability: (B, T) float64, the probability with which each editable position was noised.
         noise: ν_t at the positions, (B, T) each; None where the process is not discrete.
-        importance: (B, T) float64, what training times of another law than the uniform one count; None = 1 each. The
-            engine multiplies every weight by it.
+        importance: (B, T) float64, what a state counts that was drawn by another law than its own: training times that
+            are not uniform, a number of noised tokens that was fixed first; None = 1 each. The engine multiplies every
+            weight by it.
         segments: (B, T) int64, the document segments of a training batch, 0 = padding.
     """
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from diffusionlm.lazy import torch
+from diffusionlm.params import Strict
 from diffusionlm.process.base import Choice, Corrupted, Measure, Process, State, Tokens
 from diffusionlm.process.noise import Noise
 from diffusionlm.process.selection import bernoulli, count_importance, document_counts, exact_count_and_share
@@ -21,8 +22,16 @@ SMALLEST_SHARE = 1e-9
 """Of noise at an evaluator's levels: weights that divide by less would be all rounding."""
 
 
+class DiscreteParams(Strict):
+    """What every process over token ids has."""
+
+    corruption: Choice = "bernoulli"
+    """Training noises each token alone, or exactly n of a document's L tokens, n uniform (lower variance, same
+    expectation)."""
+
+
 class DiscreteProcess(Process):
-    """A process over token ids with q_t(z | x) = κ_t·1[z = x] + ν_t(z)."""
+    """A process over token ids with q_t(z | x) = κ_t·1[z = x] + ν_t(z); its ``Params`` are ``DiscreteParams``."""
 
     state: ClassVar[State] = "ids"
     counts: ClassVar[bool] = True
@@ -52,6 +61,8 @@ class DiscreteProcess(Process):
         draws: Draws,
         measure: Measure = "t",
     ) -> Corrupted:
+        if self.counts_first and measure == "t":  # an evaluator chooses for itself
+            return self._counted(x_1, 1.0 - t, editable, groups, draws)
         noise = self.noise(t)
         noised = bernoulli(1.0 - noise.kappa, editable, draws)
         return self._noised(x_1, t, editable, noised, noise, draws, measure)
@@ -67,14 +78,33 @@ class DiscreteProcess(Process):
     ) -> Corrupted:
         if choice == "bernoulli":
             return super().corrupt_level(x_1, level, editable, groups, draws, choice)
-        noised, n, share = exact_count_and_share(1.0 - level, editable, groups, draws)
+        return self._counted(x_1, 1.0 - level, editable, groups, draws)
+
+    @property
+    def counts_first(self) -> bool:
+        """Whether training fixes the number of noised tokens first; its times are then uniform in κ, not in t."""
+        return self.params.corruption == "exact_count"
+
+    def count_first(
+        self, u: torch.Tensor, editable: torch.Tensor, groups: torch.Tensor, draws: Draws
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return what is noised (B, T) bool, at which times, and what each position counts, float64.
+
+        Args:
+            u: (B, T) float64 in [0, 1], constant over a group: ⌊(L + 1)·u⌋ of its L editable tokens are noised.
+            editable, groups, draws: See ``corrupt``.
+        """
+        noised, n, share = exact_count_and_share(u, editable, groups, draws)
         t = self.schedule.inverse(1.0 - share.clamp_min(SMALLEST_SHARE))
-        noise = self.noise(t)
-        made = self._noised(x_1, t, editable, noised, noise, draws, "kappa")
         # The share that the noise really has: t cannot say a small one to full precision, and the weight divides by it.
-        return replace(
-            made, importance=count_importance(noise.mask + noise.uniform, n, document_counts(editable, groups))
-        )
+        return noised, t, count_importance(self.schedule.remaining(t), n, document_counts(editable, groups))
+
+    def _counted(
+        self, x_1: torch.Tensor, u: torch.Tensor, editable: torch.Tensor, groups: torch.Tensor, draws: Draws
+    ) -> Corrupted:
+        noised, t, importance = self.count_first(u, editable, groups, draws)
+        made = self._noised(x_1, t, editable, noised, self.noise(t), draws, "kappa")
+        return replace(made, importance=importance)
 
     def _noised(
         self,

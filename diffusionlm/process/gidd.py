@@ -18,8 +18,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from diffusionlm.lazy import torch
-from diffusionlm.params import Strict
-from diffusionlm.process.discrete import DiscreteProcess
+from diffusionlm.process.discrete import DiscreteParams, DiscreteProcess
 from diffusionlm.process.noise import Noise
 from diffusionlm.process.schedules import Schedule
 from diffusionlm.process.vocabulary import Vocabulary
@@ -29,7 +28,7 @@ NEAREST = 1e-15
 HALVINGS = 60
 
 
-class GIDDParams(Strict):
+class GIDDParams(DiscreteParams):
     """Mask noise with a share of uniform noise that comes and goes."""
 
     name: Literal["gidd"] = "gidd"

@@ -81,8 +81,12 @@ class KeepProcess(MixturePath):
         draws: Draws,
         measure: Measure = "t",
     ) -> Corrupted:
+        importance = None
+        if self.counts_first and measure == "t":
+            chosen, t, importance = self.count_first(1.0 - t, editable, groups, draws)
+        else:
+            chosen = bernoulli(self.schedule.remaining(t), editable, draws)
         noise, probability = self.noise(t), self.schedule.remaining(t)
-        chosen = bernoulli(probability, editable, draws)
         replaced = chosen & (draws.uniform("corrupt/keep") >= self.params.keep_share)
         return Corrupted(
             x_t=torch.where(replaced, self.draw_noise(noise, draws), x_1),
@@ -92,4 +96,5 @@ class KeepProcess(MixturePath):
             weight=torch.zeros_like(t),
             noise_probability=probability,
             noise=noise,
+            importance=importance,
         )

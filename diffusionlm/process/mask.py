@@ -27,8 +27,6 @@ class MaskParams(MixturePathParams):
     """The absorbing (mask) process of MDLM, LLaDA and masked discrete flow matching."""
 
     name: Literal["mask"] = "mask"
-    corruption: Literal["bernoulli", "exact_count"] = "bernoulli"
-    """Mask each token alone, or exactly n of a document's L tokens, n uniform (lower variance, same expectation)."""
     mask_id: int | None = Field(default=None, ge=0)
     """Model row of the mask token; unset = the row after the tokenizer's ids."""
 
@@ -55,7 +53,7 @@ class MaskProcess(MixturePath):
         draws: Draws,
         measure: Measure = "t",
     ) -> Corrupted:
-        if self.params.corruption == "exact_count":
+        if self.counts_first:
             return self._exactly(x_1, 1.0 - (t if measure == "t" else self.schedule.kappa(t)), editable, groups, draws)
         probability = self.schedule.remaining(t)
         weight = self.schedule.jump_rate(t) if measure == "t" else 1.0 / probability

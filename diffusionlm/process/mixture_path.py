@@ -15,15 +15,14 @@ from typing import Any
 from pydantic import Field
 
 from diffusionlm.lazy import torch
-from diffusionlm.params import Strict
-from diffusionlm.process.discrete import DiscreteProcess
+from diffusionlm.process.discrete import DiscreteParams, DiscreteProcess
 from diffusionlm.process.noise import Noise
 from diffusionlm.process.registries import SCHEDULES
 from diffusionlm.process.schedules import Schedule
 from diffusionlm.process.vocabulary import Vocabulary
 
 
-class MixturePathParams(Strict):
+class MixturePathParams(DiscreteParams):
     """What every mixture path has."""
 
     schedule: SCHEDULES.union(default="linear") = Field(  # pyright: ignore[reportInvalidTypeForm]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
 from diffusionlm.checkpoint import load_checkpoint
-from diffusionlm.errors import DivergedError
+from diffusionlm.errors import CheckpointError, DivergedError
 from diffusionlm.evaluation import ByteJudge, diversity, judged_bits_per_byte, objective_loss
 from diffusionlm.generation import generate
 from diffusionlm.objective import OBJECTIVES
@@ -47,11 +47,23 @@ def finished(planned: Planned) -> dict[str, Any] | None:
     return result if is_whole and ("failed" in result or "steps" in result) else None
 
 
+@contextmanager
+def way_out(planned: Planned) -> Iterator[None]:
+    """Say of a run whose checkpoints are lost what helps: a comparison keeps one, and there is no other to choose."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{planned.words}: {error}; remove {planned.folder} and the same command makes this run anew"
+        ) from error
+
+
 def run_once(planned: Planned, text: TextData, flops_per_token: float) -> dict[str, Any]:
     """Train a run to its end, whatever of it is done already, and return its result as a JSON object.
 
     Raises:
         Stopped: A signal came; the run has saved itself.
+        CheckpointError: It cannot go on, for what it saved is damaged.
     """
     done = finished(planned)
     if done is not None:
@@ -61,6 +73,7 @@ def run_once(planned: Planned, text: TextData, flops_per_token: float) -> dict[s
     with (
         planned.folder.with_name(f"{planned.folder.name}.log").open("a", encoding="utf-8") as log,
         redirect_stderr(log),
+        way_out(planned),
     ):
         try:
             report = train(planned.params)
@@ -70,7 +83,8 @@ def run_once(planned: Planned, text: TextData, flops_per_token: float) -> dict[s
             return result
     if report.exit_code:
         raise Stopped(report.exit_code)
-    result = _described(planned) | _scores(planned, report, text, flops_per_token)
+    with way_out(planned):
+        result = _described(planned) | _scores(planned, report, text, flops_per_token)
     _write(planned.folder / RESULT, result)
     return result
 
@@ -156,7 +170,8 @@ def measure_samples(
     points = _read(path)
     if _measured_at(points) == list(wanted):
         return points
-    one = opened(planned)
+    with way_out(planned):
+        one = opened(planned)
     try:
         points = [_point(one, planned, quality, judge, steps) for steps in wanted]
     except DivergedError as error:

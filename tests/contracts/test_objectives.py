@@ -280,13 +280,16 @@ def joint_loss(
     """Return (bend, seed) → the objective's loss on every sequence of a joint, in proportion to its probability."""
     from tests.diffusionlm.objective.heads import BentOracle
 
-    counts = (joint.flat() * 10_000).round().long()
+    # Where the number of noised tokens is drawn first, a time is not a thing to choose, and shares vary more.
+    whole = corruption == "exact_count" and PROCESSES[other].bound_form == "dense"
+    counts = (joint.flat() * (40_000 if whole else 10_000)).round().long()
     x = joint.sequences().repeat_interleave(counts, 0)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     batch = lay_rows([[(i, row)] for i, row in enumerate(x[order].tolist())], joint.length)
     vocabulary = Vocabulary.after(joint.vocabulary)
     # The minimum is the same at every t; the ends, whose weights are huge, only add noise.
-    objective = paired(name, other, corruption, vocabulary, times=TimesParams(t_range=(0.25, 0.75)), head=head)
+    times = TimesParams(t_range=(0.0, 1.0) if whole else (0.25, 0.75))
+    objective = paired(name, other, corruption, vocabulary, times=times, head=head)
     part = prepare(objective, batch, 0, 0, torch.arange(len(batch)), len(batch))
     evidence = None
     if isinstance(objective.process, DiscreteProcess):

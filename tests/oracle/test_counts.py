@@ -13,17 +13,19 @@ import pytest
 import torch
 
 from diffusionlm.evaluation import score_windows
+from diffusionlm.objective import OBJECTIVES
 from diffusionlm.objective.bound import divergence
+from diffusionlm.objective.engine import loss_sum, prepare
 from diffusionlm.objective.rows import Rows
 from diffusionlm.oracle import ExactHead, Joint
-from diffusionlm.process import PROCESSES, DiscreteProcess, Process
+from diffusionlm.process import PROCESSES, DiscreteProcess, Process, Vocabulary
 from diffusionlm.process.base import Choice
 from diffusionlm.process.selection import count_importance, exact_count_and_share
 from diffusionlm.workflows.selftest_bound import rows_of
 from tests.diffusionlm.process.batches import draws_of, lay_rows
 from tests.oracle.joint import gauss_legendre, predictive, random_joint
 from tests.oracle.noises import discrete_evidence
-from tests.oracle.test_bounds import build, variants
+from tests.oracle.test_bounds import SMALL, build, by_hand, variants
 
 DENSE = sorted({name for name, _ in variants() if PROCESSES[name].bound_form == "dense"})
 LENGTH, MANY = 5, 12_000
@@ -157,3 +159,59 @@ def test_one_token_alone_has_a_finite_variance(name):
         for choice in ("exact_count", "bernoulli")
     }
     assert largest["exact_count"] < 0.1 * largest["bernoulli"]
+
+
+def trained(name: str, objective: str, **params: object) -> tuple[float, float, float]:
+    """Return the mean training loss at the exact head, per sequence of SMALL, its standard error, and the entropy.
+
+    The entropy is that of the sequences that were drawn.
+    """
+    given = {"corruption": "exact_count", **params}
+    process = PROCESSES.build(PROCESSES[name].Params.model_validate(given), Vocabulary.after(SMALL.vocabulary))
+    made = OBJECTIVES.build(OBJECTIVES[objective].Params(), process)
+    counts = (SMALL.flat() * 4000).round().long()
+    x = SMALL.sequences().repeat_interleave(counts, 0)
+    batch = rows_of(x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))])
+    model, losses = ExactHead(SMALL, process, made.network_head), []
+    for step in range(8):
+        part = prepare(made, batch, 0, step, torch.arange(len(batch)), len(batch))
+        losses.append(float(loss_sum(model, part).total / part.denominator) * SMALL.length)
+    spread = torch.tensor(losses).std() / math.sqrt(len(losses))
+    return sum(losses) / len(losses), float(spread), float((counts.double() * -SMALL.flat().log()).sum() / counts.sum())
+
+
+@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_training_loss_is_the_entropy(name, schedule):
+    """``process.corruption = "exact_count"`` is every discrete process's, and changes no expectation."""
+    has = "schedule" in PROCESSES[name].Params.model_fields
+    mean, error, entropy = trained(name, "nelbo", **({"schedule": {"name": schedule}} if has else {}))
+    assert error < 0.02 * entropy
+    assert abs(mean - entropy) < 4.5 * error
+
+
+@pytest.mark.parametrize(("name", "mask_share"), [("uniform", 0.0), ("mixture", 0.3)])
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_generalised_kl_of_training_keeps_its_value(name, mask_share, schedule):
+    mean, error, _ = trained(name, "gkl", schedule={"name": schedule})
+    exact = by_hand(SMALL, mask_share, 40)
+    assert error < 0.02 * exact
+    assert abs(mean - exact) < 4.5 * error + 5e-3  # texts are in whole numbers of copies
+
+
+def test_a_law_of_times_and_counts_multiply():
+    """Each alone leaves the loss what it was, and so do both."""
+    params = OBJECTIVES["nelbo"].Params.model_validate({"times": {"law": "importance", "density": [1.0, 3.0]}})
+    process = PROCESSES.build(
+        PROCESSES["uniform"].Params.model_validate({"corruption": "exact_count"}), Vocabulary.after(3)
+    )
+    batch, whole = rows_of(SMALL.sample(500, seed=0)), OBJECTIVES["nelbo"].Params()
+    plain, law = (
+        prepare(OBJECTIVES.build(p, process), batch, 0, 0, torch.arange(500), 500).corrupted for p in (whole, params)
+    )
+    for one in (plain, law):
+        assert one.importance is not None
+    n = law.noised.sum(1)
+    of_counts = count_importance(process.schedule.remaining(law.t), n[:, None], torch.full_like(n, 2)[:, None])
+    ratio = (law.importance / of_counts).unique()
+    assert sorted({round(float(r), 9) for r in ratio}) == pytest.approx([2 / 3, 2.0])

@@ -127,3 +127,12 @@ def test_the_words_claim_no_bound() -> None:
     assert "\n" not in words
     assert "bits per byte" not in words
     assert "perplexity" not in words
+
+
+def test_what_training_fixes_first_changes_no_curve() -> None:
+    """The noise is that of the time that the curve names: counts belong to training."""
+    curves = []
+    for corruption in ("bernoulli", "exact_count"):
+        made = PROCESSES.build(PROCESSES["keep"].Params.model_validate({"corruption": corruption}), Vocabulary.after(K))
+        curves.append(ce_curve(FlatModel("leave_one_out"), made, [batch(200)], seed=0).nats)
+    assert curves[0] == curves[1]

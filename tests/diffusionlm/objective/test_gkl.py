@@ -14,7 +14,7 @@ from diffusionlm.objective.engine import loss_sum, prepare
 from diffusionlm.objective.gkl import GKLParams
 from diffusionlm.objective.nelbo import NELBOParams
 from diffusionlm.objective.rows import Rows
-from diffusionlm.process import PROCESSES, GIDDProcess, KeepProcess, Vocabulary
+from diffusionlm.process import PROCESSES, KeepProcess, Vocabulary
 from tests.diffusionlm.model.networks import VOCABULARY, K, network
 from tests.diffusionlm.process.batches import draws_of, lay_rows, random_documents
 
@@ -74,9 +74,9 @@ def test_for_mask_noise_it_is_the_weighted_cross_entropy(corruption: str) -> Non
 
 
 def test_which_processes_it_refuses() -> None:
-    with pytest.raises(
-        PairingError, match=r"whose kind never changes; that of 'gidd' does; objectives that fit 'gidd'"
-    ):
-        GKL(GKLParams(), PROCESSES.build(GIDDProcess.Params(), Vocabulary.after(K)))
+    for name in ("gidd", "ar"):  # of the second it would be wrong to say that its noise changes: it has none
+        expected = rf"\(a mixture path\), which process '{name}' does not have; objectives that fit '{name}'"
+        with pytest.raises(PairingError, match=expected):
+            GKL(GKLParams(), PROCESSES.build(PROCESSES[name].Params(), Vocabulary.after(K)))
     with pytest.raises(PairingError, match=r"process 'keep' has no likelihood bound.*: ce, ce_all, ce_entropy, llada$"):
         GKL(GKLParams(), PROCESSES.build(KeepProcess.Params(), Vocabulary.after(K)))

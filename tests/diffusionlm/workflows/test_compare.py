@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 from cli import compare as command
 from config.load import load
 from config.overrides import parse
-from diffusionlm.errors import ConfigError, PairingError
+from diffusionlm.errors import CheckpointError, ConfigError, PairingError
 from diffusionlm.process import MaskProcess
 from diffusionlm.workflows import compare_run
 from diffusionlm.workflows.compare import compare
@@ -370,6 +371,22 @@ def test_a_broken_result_is_made_again(tmp_path, written):
     assert scores[0] == scores[1]
     assert json.loads((run / "result.json").read_text())["method"] == "mask"
     assert [point["steps"] for point in json.loads((run / "quality.json").read_text())] == [2]
+
+
+@pytest.mark.parametrize("lost", [("result.json", "quality.json"), ("quality.json",)], ids=["scores", "samples"])
+def test_a_run_whose_only_checkpoint_is_damaged_says_what_to_remove(tmp_path, lost):
+    """And that helps: the same command makes the run again."""
+    params = small(tmp_path)
+    before = compare(params)
+    run = tmp_path / "comparison" / "runs" / "mask" / "seed-0"
+    for name in lost:
+        (run / name).unlink()
+    for weights in run.rglob("*.safetensors"):
+        weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(CheckpointError, match=rf"^mask, seed 0: no good .*; remove {run} and the same command makes"):
+        compare(params)
+    shutil.rmtree(run)
+    assert compare(params).runs[0]["bits_per_byte"] == before.runs[0]["bits_per_byte"]
 
 
 def test_a_broken_configuration_in_the_folder_is_one_line(tmp_path):

@@ -130,3 +130,17 @@ def test_masks_tell_the_time_by_their_number():
 def test_spans_and_exact_counts_are_refused_together():
     with pytest.raises(ConfigError, match=r"objective.masking.spans needs positions that are chosen one by one"):
         load(process={"corruption": "exact_count"}, objective={"masking": {"spans": 0.1}})
+
+
+@pytest.mark.parametrize("times", [{"t_range": [0.2, 0.7]}, {"search_every": 5}])
+@pytest.mark.parametrize("name", ["uniform", "gidd", "keep"])
+def test_times_are_not_chosen_where_counts_come_first(name, times):
+    """The number is drawn before the time: of chosen times it would not be that of independent noise."""
+    counted = {"name": name, "corruption": "exact_count"}
+    with pytest.raises(
+        ConfigError, match=r"t_range and its search choose among times, .* leave t_range = \[0, 1\], or"
+    ):
+        load(process=counted, objective={"times": times})
+    load(process=counted, objective={"times": {"law": "importance", "density": [1, 2]}})
+    load(process={"name": name}, objective={"times": times})
+    load(process={"name": "mask", "corruption": "exact_count"}, objective={"times": times})

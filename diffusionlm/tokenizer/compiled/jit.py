@@ -1,0 +1,67 @@
+"""The decorator of every compiled function here: Numba's, with a cache that knows all the sources.
+
+Numba keeps machine code beside the one file that a function stands in, and looks at that file alone to see whether it is
+still true. What a function calls in another file is compiled into it: after a change there, or after an upgrade that
+leaves the caller's file as it was, the old code would run on. Here the cache's folder is named after the sources of all
+of them; folders of other sources are removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from numba import config, njit
+from numba.misc.appdirs import AppDirs
+
+PREFIX = "numba-"
+"""How the names of the folders begin."""
+
+
+def folder_name(sources: Path) -> str:
+    """Return the name of the cache of all Python files in a folder."""
+    digest = hashlib.sha256()
+    for file in sorted(sources.glob("*.py")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return PREFIX + digest.hexdigest()[:16]
+
+
+@cache
+def cache_folder() -> Path:
+    """Return where machine code is kept: NUMBA_CACHE_DIR, or beside the sources, or the user's cache folder."""
+    here = Path(__file__).parent
+    beside = here / "__pycache__"
+    if config.CACHE_DIR:
+        parent = Path(config.CACHE_DIR)
+    elif os.access(beside if beside.is_dir() else here, os.W_OK):
+        parent = beside
+    else:
+        parent = Path(AppDirs(appname="flowlm", appauthor=False).user_cache_dir)
+    folder = parent / folder_name(here)
+    if not folder.is_dir():
+        for other in parent.glob(f"{PREFIX}*"):
+            shutil.rmtree(other, ignore_errors=True)
+    return folder
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator that compiles a function when it is first called, without the interpreter's lock.
+
+    Args:
+        options: Of ``numba.njit``: ``inline="always"``.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        before = config.CACHE_DIR
+        config.CACHE_DIR = str(cache_folder())  # Numba reads it while it decorates, and never again
+        try:
+            return njit(cache=True, nogil=True, **options)(function)
+        finally:
+            config.CACHE_DIR = before
+
+    return decorate
