@@ -1,6 +1,6 @@
 """The tokenizer's fast path, compiled by Numba: identical to the reference, to the byte.
 
-Reading order: memory, classes, scan (cutting words), words and pairs (hash tables), merge, encode, engine; decode;
+Reading order: jit, memory, classes, scan (cutting words), words and pairs (hash tables), merge, encode, engine; decode;
 count, learn, train. Nothing is imported before it is worth it (``worthwhile``): compiling or loading takes a second.
 """
 

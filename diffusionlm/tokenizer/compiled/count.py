@@ -10,9 +10,9 @@ words, end to end in one array, and how often each occurs.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from diffusionlm.tokenizer.compiled.classes import class_table
+from diffusionlm.tokenizer.compiled.jit import compiled
 from diffusionlm.tokenizer.compiled.memory import BLOCK, PADDING, padded
 from diffusionlm.tokenizer.compiled.scan import cut_words
 from diffusionlm.tokenizer.compiled.words import (
@@ -33,7 +33,7 @@ CUT = 2048
 """Words that are cut before they are counted."""
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def count(text, ends, pattern, pages, classes, table, arena, used, cuts):  # noqa: ANN001, ANN201
     """Count the words of documents that lie end to end; return the table and the arena, which may have grown.
 
@@ -56,7 +56,7 @@ def count(text, ends, pattern, pages, classes, table, arena, used, cuts):  # noq
     return table, arena
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _add(table, arena, used, at, length, times):  # noqa: ANN001, ANN202
     """Count the word at an address so many times more."""
     low, high = word_key(at, length)
@@ -77,7 +77,7 @@ def _add(table, arena, used, at, length, times):  # noqa: ANN001, ANN202
     return table, arena
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def absorb(text, lengths, counts, table, arena, used):  # noqa: ANN001, ANN201
     """Add the words of another table, as ``distinct`` gives them (text: the address of their padded bytes)."""
     place = 0
@@ -87,7 +87,7 @@ def absorb(text, lengths, counts, table, arena, used):  # noqa: ANN001, ANN201
     return table, arena
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def distinct(table, arena):  # noqa: ANN001, ANN201
     """Return (bytes (S,) uint8, lengths (W,), counts (W,) int64) of the words in a table, in the table's order."""
     words, size = 0, 0

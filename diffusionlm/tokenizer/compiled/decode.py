@@ -9,8 +9,8 @@ from array import array
 from collections.abc import Collection, Sequence
 
 import numpy as np
-from numba import njit
 
+from diffusionlm.tokenizer.compiled.jit import compiled
 from diffusionlm.tokenizer.compiled.memory import PADDING, copy16, padded
 
 OUTSIDE = -1
@@ -50,7 +50,7 @@ def _packed(ids: Collection[int]) -> np.ndarray | None:
         return None
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _size(ids, lengths):  # noqa: ANN001, ANN202
     size, known = 0, len(lengths)
     for id in ids:
@@ -60,7 +60,7 @@ def _size(ids, lengths):  # noqa: ANN001, ANN202
     return size
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _copy(ids, text, places, lengths, out):  # noqa: ANN001, ANN202
     """Copy tokens to an address with ``PADDING`` behind: what is too much of one, the next one overwrites."""
     for id in ids:

@@ -18,9 +18,9 @@ Two tuples go through the functions below: a *vocabulary*, (pages, classes, byte
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from diffusionlm.tokenizer.compiled.classes import SPACE
+from diffusionlm.tokenizer.compiled.jit import compiled
 from diffusionlm.tokenizer.compiled.memory import BLOCK, load8
 from diffusionlm.tokenizer.compiled.merge import merge_word
 from diffusionlm.tokenizer.compiled.scan import cut_words
@@ -62,7 +62,7 @@ class Memory:
         )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def encode(text, n, certain, pattern, vocabulary, memory, out):  # noqa: ANN001, ANN201
     """Write the ids of the words of text[0 … n) that end by ``certain`` to ``out``.
 
@@ -104,7 +104,7 @@ def encode(text, n, certain, pattern, vocabulary, memory, out):  # noqa: ANN001,
     return np.int64(written), i
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _new_word(at, length, low, high, vocabulary, memory, into):  # noqa: ANN001, ANN202
     """Write the ids of a word that is not in the table, remember it unless it is very long, and return their number."""
     _, _, byte_ids, ranks, given = vocabulary
@@ -119,7 +119,7 @@ def _new_word(at, length, low, high, vocabulary, memory, into):  # noqa: ANN001,
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _word_ids(at, length, low, high, byte_ids, ranks, given, out):  # noqa: ANN001, ANN202
     """Write what a word is by the vocabulary, and return how many ids it has."""
     words, arena = given
@@ -132,7 +132,7 @@ def _word_ids(at, length, low, high, byte_ids, ranks, given, out):  # noqa: ANN0
     return merge_word(out, length, ranks)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _remember(table, arena, pool, used, slot, low, high, at, length, ids, count):  # noqa: ANN001, ANN202
     table[slot, LOW], table[slot, HIGH], table[slot, LENGTH] = low, high, np.uint64(length)
     if length > SHORT:
@@ -149,7 +149,7 @@ def _remember(table, arena, pool, used, slot, low, high, at, length, ids, count)
     used[WORDS] += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def encode_documents(text, ends, pattern, vocabulary, memory, out, sizes):  # noqa: ANN001, ANN201
     """Write the ids of documents that lie end to end to ``out``, and the number of each to ``sizes``; return their sum.
 
@@ -168,7 +168,7 @@ def encode_documents(text, ends, pattern, vocabulary, memory, out, sizes):  # no
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def certain_end(text, n, pages, classes):  # noqa: ANN001, ANN201
     """Return a place such that a word of text[0 … n) that ends there or before is a word however the text goes on.
 
@@ -179,7 +179,7 @@ def certain_end(text, n, pages, classes):  # noqa: ANN001, ANN201
     return max(0, n - LOOKAHEAD)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def cut_place(text, begin, n, pages, classes):  # noqa: ANN001, ANN201
     """Return the first place in [begin, n) at which a text can be cut into two that are encoded apart; n if none.
 

@@ -1,9 +1,9 @@
 """The decorator of every compiled function here: Numba's, with a cache that knows all the sources.
 
-Numba keeps machine code beside the one file that a function stands in, and looks at that file alone to see whether it is
-still true. What a function calls in another file is compiled into it: after a change there, or after an upgrade that
-leaves the caller's file as it was, the old code would run on. Here the cache's folder is named after the sources of all
-of them; folders of other sources are removed.
+Numba keeps machine code beside the one file that a function stands in, and looks at that file alone to see whether it
+still holds. What a function calls in another file is compiled into it: after a change there, or after an upgrade that
+leaves the caller's file as it was, the old code would run on. Here the cache's folder is named after the sources of
+them all; folders of other sources are removed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numba import config, njit
+from numba import njit
+from numba.core import config
 from numba.misc.appdirs import AppDirs
 
+_SETTING = "CACHE_DIR"
 PREFIX = "numba-"
 """How the names of the folders begin."""
 
@@ -36,8 +38,8 @@ def cache_folder() -> Path:
     """Return where machine code is kept: NUMBA_CACHE_DIR, or beside the sources, or the user's cache folder."""
     here = Path(__file__).parent
     beside = here / "__pycache__"
-    if config.CACHE_DIR:
-        parent = Path(config.CACHE_DIR)
+    if chosen := getattr(config, _SETTING):
+        parent = Path(chosen)
     elif os.access(beside if beside.is_dir() else here, os.W_OK):
         parent = beside
     else:
@@ -57,11 +59,11 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        before = config.CACHE_DIR
-        config.CACHE_DIR = str(cache_folder())  # Numba reads it while it decorates, and never again
+        before = getattr(config, _SETTING)
+        setattr(config, _SETTING, str(cache_folder()))  # Numba reads it while it decorates, and never again
         try:
             return njit(cache=True, nogil=True, **options)(function)
         finally:
-            config.CACHE_DIR = before
+            setattr(config, _SETTING, before)
 
     return decorate

@@ -16,8 +16,8 @@ most significant first, which decides most of them in one comparison.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from diffusionlm.tokenizer.compiled.jit import compiled
 from diffusionlm.tokenizer.compiled.pairs import EMPTY, new_pairs, pair_key, pair_slot
 
 APART = -1
@@ -53,7 +53,7 @@ def learn(symbols: np.ndarray, weights: np.ndarray, n_merges: int) -> np.ndarray
     return _learn(symbols, weights, n_merges, table, pair)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _learn(symbols, weights, n_merges, table, pair):  # noqa: ANN001, ANN202
     head, length, start, text = _byte_tokens(n_merges)
     size = np.zeros(1, dtype=np.int64)
@@ -98,7 +98,7 @@ def _learn(symbols, weights, n_merges, table, pair):  # noqa: ANN001, ANN202
     return merges[:learned]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _byte_tokens(n_merges):  # noqa: ANN001, ANN202
     """Return head, length, start (256 + n_merges,) and text of the 256 bytes as tokens."""
     most = BYTES + n_merges
@@ -109,7 +109,7 @@ def _byte_tokens(n_merges):  # noqa: ANN001, ANN202
     return head, length, start, text
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _join(left, right, new, head, length, start, text):  # noqa: ANN001, ANN202
     """Write down the bytes of a new token, and return the text of all tokens, which may have grown."""
     place, size = start[new - 1] + length[new - 1], length[left] + length[right]
@@ -127,14 +127,14 @@ def _join(left, right, new, head, length, start, text):  # noqa: ANN001, ANN202
     return text
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _doubled(array):  # noqa: ANN001, ANN202
     larger = np.empty(2 * len(array), dtype=array.dtype)
     larger[: len(array)] = array
     return larger
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _room(table, pair, number):  # noqa: ANN001, ANN202
     """Return the pair table and store with room for ``number`` pairs; the table stays at most half full."""
     slots = len(table)
@@ -154,7 +154,7 @@ def _room(table, pair, number):  # noqa: ANN001, ANN202
     return wider, longer
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _index(left, right, table, pair, size):  # noqa: ANN001, ANN202
     """Return the place of a pair in the store, which has room; a new one has no count and no places."""
     key = pair_key(left, right)
@@ -169,7 +169,7 @@ def _index(left, right, table, pair, size):  # noqa: ANN001, ANN202
     return np.int64(table[slot, 1])
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _first_pairs(symbols, weights, table, pair, size):  # noqa: ANN001, ANN202
     """Find every pair of bytes: its count, and its places, one pair after the other in the arena."""
     number = len(symbols)
@@ -196,7 +196,7 @@ def _first_pairs(symbols, weights, table, pair, size):  # noqa: ANN001, ANN202
     return table, pair, arena
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _merge(best, new, symbols, weights, length, table, pair, size, arena, used):  # noqa: ANN001, ANN202
     """Replace a pair by a new symbol everywhere, correct the counts beside it, and lay down the places of new pairs.
 
@@ -244,7 +244,7 @@ def _merge(best, new, symbols, weights, length, table, pair, size, arena, used):
     return arena, used
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _lower(bar, pair, number, heap, keys, head, length, start, text):  # noqa: ANN001, ANN202
     """Lower the bar until some pair reaches it, and put those that do into the empty heap."""
     most = 0
@@ -262,7 +262,7 @@ def _lower(bar, pair, number, heap, keys, head, length, start, text):  # noqa: A
     return bar, heap, keys, waiting
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _greater(one, other, head, length, start, text):  # noqa: ANN001, ANN202
     """Return whether token ``one`` is lexicographically greater than token ``other``."""
     if head[one] != head[other]:
@@ -274,7 +274,7 @@ def _greater(one, other, head, length, start, text):  # noqa: ANN001, ANN202
     return length[one] > length[other]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _ahead(one, key, other, other_key, pair, head, length, start, text):  # noqa: ANN001, ANN202
     """Return whether pair ``one`` is merged before ``other``: the higher count, then the greater byte strings."""
     if key != other_key:
@@ -284,7 +284,7 @@ def _ahead(one, key, other, other_key, pair, head, length, start, text):  # noqa
     return _greater(pair[one, RIGHT], pair[other, RIGHT], head, length, start, text)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _sift_up(heap, keys, place, pair, head, length, start, text):  # noqa: ANN001, ANN202
     one, key = heap[place], keys[place]
     while place > 0:
@@ -296,7 +296,7 @@ def _sift_up(heap, keys, place, pair, head, length, start, text):  # noqa: ANN00
     heap[place], keys[place] = one, key
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _sift_down(heap, keys, size, place, pair, head, length, start, text):  # noqa: ANN001, ANN202
     one, key = heap[place], keys[place]
     while True:

@@ -10,8 +10,8 @@ linked list, n log n steps in all. Both change an array of ids in place. ``ranks
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from diffusionlm.tokenizer.compiled.jit import compiled
 from diffusionlm.tokenizer.compiled.pairs import ABSENT, pair_value
 
 LINEAR = 48
@@ -20,13 +20,13 @@ NEVER = np.int64(1) << 62
 _LOW32 = 0xFFFFFFFF
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def merge_word(ids, n: int, ranks) -> int:  # noqa: ANN001
     """Merge ids[:n] (uint32) in place and return how many are left."""
     return _merge_short(ids, n, ranks) if n <= LINEAR else _merge_long(ids, n, ranks)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _merge_short(ids, n: int, ranks) -> int:  # noqa: ANN001
     urgency = np.empty(LINEAR, dtype=np.int64)  # of the pair (i, i + 1)
     for i in range(n - 1):
@@ -50,7 +50,7 @@ def _merge_short(ids, n: int, ranks) -> int:  # noqa: ANN001
     return n
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _push(heap, size: int, key: int) -> int:  # noqa: ANN001
     while size > 0:
         above = (size - 1) >> 1
@@ -62,7 +62,7 @@ def _push(heap, size: int, key: int) -> int:  # noqa: ANN001
     return 0
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _sink(heap, size: int) -> None:  # noqa: ANN001
     """Put the last of ``size`` + 1 entries in the place of the first and restore the order of the other ``size``."""
     key, hole = heap[size], 0
@@ -79,7 +79,7 @@ def _sink(heap, size: int) -> None:  # noqa: ANN001
     heap[hole] = key
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _merge_long(ids, n: int, ranks) -> int:  # noqa: ANN001
     gone = np.uint32(_LOW32)
     after, before = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)

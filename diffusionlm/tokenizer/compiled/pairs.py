@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from diffusionlm.tokenizer.compiled.jit import compiled
 
 _M1 = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
@@ -22,13 +23,13 @@ def new_pairs(slots: int) -> np.ndarray:
     return table
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def pair_key(left: int, right: int) -> np.uint64:
     """Return the pair as one number."""
     return np.uint64(left) << _SHIFT | np.uint64(right)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def pair_slot(table, key: np.uint64) -> int:  # noqa: ANN001
     """Return the slot of a pair, or the empty one where it would go; the table is never full."""
     mask = np.uint64(len(table) - 1)
@@ -39,14 +40,14 @@ def pair_slot(table, key: np.uint64) -> int:  # noqa: ANN001
     return np.int64(slot)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def pair_value(table, left: int, right: int) -> int:  # noqa: ANN001
     """Return the value of a pair, or ``ABSENT``."""
     slot = pair_slot(table, pair_key(left, right))
     return ABSENT if table[slot, 0] == EMPTY else np.int64(table[slot, 1])
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def filled(table, left, right, values):  # noqa: ANN001, ANN201
     """Put pairs (N,) with their values (N,) into a table that has room, and return it."""
     for i in range(len(left)):

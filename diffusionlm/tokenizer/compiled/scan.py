@@ -17,21 +17,21 @@ A pattern is an int: 0 = GPT2, D > 0 = GPT4 with at most D digits. ``word_end`` 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from diffusionlm.tokenizer.compiled.classes import LETTER, NEWLINE, NUMBER, OTHER, SPACE
+from diffusionlm.tokenizer.compiled.jit import compiled
 from diffusionlm.tokenizer.compiled.memory import BLOCK, between, bit_length, load8, lowest_bit
 
 GPT2 = 0
 _ONE, _TWO, _ALL = np.uint64(1), np.uint64(2), np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _continues(byte: int) -> bool:
     return (byte & 0xC0) == 0x80
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _wide_at(text: int, i: int, n: int, pages, classes) -> int:  # noqa: ANN001
     """Return class · 8 + width of the character at ``i``, whose first byte is not ASCII."""
     first = load8(text + i)
@@ -57,7 +57,7 @@ def _wide_at(text: int, i: int, n: int, pages, classes) -> int:  # noqa: ANN001
     return OTHER * 8 + 1
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _at(text: int, i: int, n: int, pages, classes) -> int:  # noqa: ANN001
     """Return class · 8 + width of the character at ``i`` < n."""
     byte = load8(text + i)
@@ -66,7 +66,7 @@ def _at(text: int, i: int, n: int, pages, classes) -> int:  # noqa: ANN001
     return _wide_at(text, i, n, pages, classes)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _run(text: int, i: int, n: int, kind: int, pages, classes) -> int:  # noqa: ANN001
     """Return where the run of characters of one class that may begin at ``i`` ends."""
     while i < n:
@@ -83,7 +83,7 @@ def _run(text: int, i: int, n: int, kind: int, pages, classes) -> int:  # noqa: 
     return i
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _spaces(text: int, i: int, n: int, pages, classes) -> int:  # noqa: ANN001
     """Return where \\s+(?!\\S)|\\s+ ends: a run of white space gives its last character to what follows."""
     last, end = i, i
@@ -96,7 +96,7 @@ def _spaces(text: int, i: int, n: int, pages, classes) -> int:  # noqa: ANN001
     return end
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _gpt2_word(text: int, i: int, n: int, pages, classes) -> int:  # noqa: ANN001
     first = load8(text + i)
     if first == 0x27 and i + 1 < n:  # an apostrophe
@@ -118,7 +118,7 @@ def _gpt2_word(text: int, i: int, n: int, pages, classes) -> int:  # noqa: ANN00
     return _spaces(text, i, n, pages, classes)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _contraction(text: int, i: int, n: int) -> int:
     """Return the end of (?i:'s|'t|'re|'ve|'m|'ll|'d) at the apostrophe ``i``, or ``i``. The long s is an s, too."""
     if i + 1 >= n:
@@ -136,7 +136,7 @@ def _contraction(text: int, i: int, n: int) -> int:
     return i
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _newline_end(text: int, i: int, n: int, pages, classes) -> int:  # noqa: ANN001
     """Return the end of \\s*[\\r\\n]+ at ``i``: behind the last line end of the run of white space; ``i`` if none."""
     end = i
@@ -150,7 +150,7 @@ def _newline_end(text: int, i: int, n: int, pages, classes) -> int:  # noqa: ANN
     return end
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _gpt4_word(text: int, i: int, n: int, digits: int, pages, classes) -> int:  # noqa: ANN001
     first = load8(text + i)
     if first == 0x27:
@@ -180,7 +180,7 @@ def _gpt4_word(text: int, i: int, n: int, digits: int, pages, classes) -> int:  
     return end if end > i else _spaces(text, i, n, pages, classes)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def word_end(text: int, i: int, n: int, pattern: int, pages, classes) -> int:  # noqa: ANN001
     """Return where the word that begins at ``i`` ends, i < end ≤ n.
 
@@ -195,7 +195,7 @@ def word_end(text: int, i: int, n: int, pattern: int, pages, classes) -> int:  #
     return _gpt4_word(text, i, n, pattern, pages, classes)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _gpt2_starts(text: int, left: int) -> np.uint64:
     """Return where words of GPT2 begin behind the one that begins at an address: bit k is byte k of the next 64.
 
@@ -219,7 +219,7 @@ def _gpt2_starts(text: int, left: int) -> np.uint64:
     return starts & ((_ONE << np.uint64(certain - 1)) - _TWO)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _contractions(text: int, quoted: np.uint64, flags: int) -> tuple[np.uint64, np.uint64]:
     """Return the first letters of contractions of one letter and of two, of the letters behind an apostrophe.
 
@@ -232,7 +232,7 @@ def _contractions(text: int, quoted: np.uint64, flags: int) -> tuple[np.uint64, 
     return quoted & (s_d | m_t), quoted & ((v_r & e >> _ONE) | (ell & ell >> _ONE))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _groups(numbers: np.uint64, digits: int) -> np.uint64:
     """Return where groups of at most so many digits begin in runs of them."""
     if digits == 1:
@@ -248,7 +248,7 @@ def _groups(numbers: np.uint64, digits: int) -> np.uint64:
     return begins
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _before(ends: np.uint64, through: np.uint64) -> np.uint64:
     """Return the bits of ``through`` from which only such bits lie between them and a higher one of ``ends``."""
     for shift in (1, 2, 4, 8, 16, 32):
@@ -257,7 +257,7 @@ def _before(ends: np.uint64, through: np.uint64) -> np.uint64:
     return ends
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _gpt4_starts(text: int, left: int, digits: int) -> np.uint64:
     """Return where words of GPT4 begin behind the one that begins at an address: bit k is byte k of the next 64.
 
@@ -297,7 +297,7 @@ def _gpt4_starts(text: int, left: int, digits: int) -> np.uint64:
     return starts & (_ALL >> np.uint64(64 - certain)) & ~_ONE
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def cut_words(text: int, i: int, n: int, pattern: int, pages, classes, ends) -> int:  # noqa: ANN001
     """Write where the words of text[i … n) end to ``ends`` (int64), as many as surely fit, and return their number.
 

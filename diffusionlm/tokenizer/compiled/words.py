@@ -15,8 +15,8 @@ cache line:
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from diffusionlm.tokenizer.compiled.jit import compiled
 from diffusionlm.tokenizer.compiled.memory import load8, load64
 
 LOW, HIGH, LENGTH, VALUE = 0, 1, 2, 3
@@ -34,7 +34,7 @@ def new_table(slots: int) -> np.ndarray:
     return np.zeros((slots, 4), dtype=np.uint64)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def word_key(text: int, length: int) -> tuple[np.uint64, np.uint64]:
     """Return (low, high) of the word at an address; high of a long word is 0 until its place is known."""
     if length <= SHORT:
@@ -46,21 +46,21 @@ def word_key(text: int, length: int) -> tuple[np.uint64, np.uint64]:
     return _mixed(low, load64(text + length - 8)), np.uint64(0)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _mixed(low: np.uint64, high: np.uint64) -> np.uint64:
     h = (low ^ (high * _M2)) * _M1
     h ^= h >> _SHIFT
     return h * _M2
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _first_slot(low: np.uint64, high: np.uint64) -> np.uint64:
     """Return where a key would like to lie, to be taken modulo the slots: the upper bits of a product are the mixed."""
     h = (low * _M1) ^ (high * _M2)
     return h ^ (h >> _FOLD)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _same(one: int, other: int, length: int) -> bool:
     for i in range(0, length - 8, 8):
         if load64(one + i) != load64(other + i):
@@ -68,7 +68,7 @@ def _same(one: int, other: int, length: int) -> bool:
     return load64(one + length - 8) == load64(other + length - 8)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def find(table, arena: int, text: int, length: int, low: np.uint64, high: np.uint64) -> np.uint64:  # noqa: ANN001
     """Return the slot of a word, or where it would go (its length there is 0).
 
@@ -95,14 +95,14 @@ def find(table, arena: int, text: int, length: int, low: np.uint64, high: np.uin
     return slot
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def keep_bytes(arena, used: int, text: int, length: int) -> None:  # noqa: ANN001
     """Copy a word into the arena (uint8) at ``used``."""
     for i in range(length):
         arena[used + i] = load8(text + i)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def grown(table):  # noqa: ANN001, ANN201
     """Return a table of twice the slots with the same words; places in it are new, values are not."""
     larger = np.zeros((2 * len(table), 4), dtype=np.uint64)
