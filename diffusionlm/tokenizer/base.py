@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import numpy as np
     import regex
 
+    from diffusionlm.tokenizer.training import Training
+
 EOS = "<|endoftext|>"
 """The special token that ends every document; its name is GPT-2's."""
 EOS_NAMES = (EOS, "<|end_of_text|>")
@@ -244,6 +246,10 @@ class TokenizerRecipe(ABC):
     @abstractmethod
     def build(self, texts: Texts | None) -> Tokenizer:
         """Return the tokenizer; ``texts`` opens the training corpus, document by document, if one is at hand."""
+
+    def training(self) -> Training | None:
+        """Return a training that can be cut off and gone on with; None where there is none, and ``build`` is all."""
+        return None
 
 
 def pack(ids: Iterable[int]) -> bytes:
