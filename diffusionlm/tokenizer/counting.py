@@ -86,8 +86,9 @@ class WordCounter:
 
         before = self.words()
         self.large = ParallelCounter(PATTERN_CODES[self.pattern], cores())
-        self.large.absorb(before)
-        self.small = Counter()
+        if self.small:
+            self.large.absorb(before)
+            self.small = Counter()
 
 
 def _block(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
