@@ -1,8 +1,8 @@
 """What every folder that is made over hours knows of its own making, and how what does not belong to it is refused.
 
-``journal.json`` names the kind of the folder and holds ``settings``, all that decides its bytes (configuration by dotted
-key, corpus and tokenizer by fingerprint), beside what the kind itself has to say. It is replaced whole, and it stays when
-all is done, as the record of what the folder was made from.
+``journal.json`` names the kind of the folder and holds ``settings``, all that decides its bytes (configuration by
+dotted key, corpus and tokenizer by fingerprint), beside what the kind itself has to say. It is replaced whole, and it
+stays when all is done, as the record of what the folder was made from.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class ParallelCounter:
         self._counters.put(counter)
 
     def gathered(self) -> Counter:
-        """Return all words in one table; the other threads begin with empty ones, so the next time costs what is new."""
+        """Return all words in one table; the others begin anew, empty, so that the next time costs what is new."""
         whole, *others = sorted((self._counters.get() for _ in range(self.threads)), key=lambda one: -one.used[0])
         for other in others:
             whole.absorb(*other.words())
