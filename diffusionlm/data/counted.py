@@ -1,9 +1,9 @@
 """What a tokenizer's training knows of its corpus, on the disk: the words so far and how far it has read.
 
 ``words.bin`` in the output folder is replaced, whole, now and then, and removed when the tokenizer is there. A line
-with the SHA-256 of all that follows, a line of JSON (``documents``, ``bytes``, ``last_document``, ``words``), and then the
-words: their bytes end to end, their lengths and their counts, both as little-endian int64. Counts do not depend on the
-order in which a corpus is read, so the cursor is only which documents they hold: the first so many.
+with the SHA-256 of all that follows, a line of JSON (``documents``, ``bytes``, ``last_document``, ``words``), and then
+the words: their bytes end to end, their lengths and their counts, both as little-endian int64. Counts do not depend on
+how a corpus is cut into parts, so the cursor is a number of documents: the first so many have been counted.
 """
 
 from __future__ import annotations

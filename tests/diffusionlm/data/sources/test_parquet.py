@@ -46,3 +46,11 @@ def test_mistakes_are_one_line_each(tmp_path: Path) -> None:
         source(tmp_path / "none.parquet")
     with pytest.raises(DataError, match="the corpus is empty"):
         list(source(write(tmp_path / "d.parquet", text=["", ""])))
+
+
+def test_the_size_of_the_text_is_in_the_metadata(tmp_path: Path) -> None:
+    texts = [f"{i} " * (i % 50) for i in range(5000)]
+    write(tmp_path / "a.parquet", text=texts, other=["x" * 500] * 5000)
+    write(tmp_path / "b.parquet", text=texts)
+    size = 2 * sum(map(len, texts))
+    assert size <= source(tmp_path / "*.parquet").expected_bytes < 1.1 * size
