@@ -105,7 +105,7 @@ def configure(
         ]
 
     options = [*given(first), *(overrides.parse(text) for text in settings or []), *given(flags)]
-    loaded = load(params, config, options)
+    loaded = load(params, config, options, {flag.key: flag.option for flag in flags})
     if print_config:
         from config.print import printed
 

@@ -24,7 +24,12 @@ def prepare() -> None:
             point_at_nothing(descriptor)
             mode, kind = ("w", io.BufferedWriter) if descriptor else ("r", io.BufferedReader)
             setattr(sys, name, io.TextIOWrapper(kind(io.FileIO(descriptor, mode, closefd=False))))
-    sys.stdout.reconfigure(errors=LOSSLESS)  # type: ignore[union-attr]
+    # Unbuffered (PYTHONUNBUFFERED, python -u), Python writes a text by one call of the system and takes no notice of
+    # what that did not take: a reader that leaves would go unseen.
+    raw = io.FileIO(sys.stdout.fileno(), "w", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(raw), sys.stdout.encoding, LOSSLESS, line_buffering=sys.stdout.isatty()
+    )
     raw = io.FileIO(sys.stderr.fileno(), "w", closefd=False)
     sys.stderr = _Talk(io.BufferedWriter(raw), encoding=sys.stderr.encoding, errors=LOSSLESS, line_buffering=True)
 

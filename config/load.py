@@ -24,13 +24,19 @@ from diffusionlm.workflows.command import CommandParams
 P = TypeVar("P", bound=Strict)
 
 
-def load(params: type[P], name: str | None = None, options: Sequence[Override] = ()) -> P:
+def load(
+    params: type[P],
+    name: str | None = None,
+    options: Sequence[Override] = (),
+    given_by: Mapping[str, str] | None = None,
+) -> P:
     """Return the validated configuration.
 
     Args:
         params: The class of the command's configuration.
         name: A TOML file's path or the bare name of a packaged recipe; None means defaults and options alone.
         options: Values from the command line, applied in order.
+        given_by: Key → the command's own option or argument for it, to be named where the key is missing.
 
     Raises:
         ConfigError: The file is missing or not TOML, or the result is not a valid configuration.
@@ -43,10 +49,16 @@ def load(params: type[P], name: str | None = None, options: Sequence[Override] =
             merged = params.expand(merged, lambda recipe: files.read(files.find(recipe, "")))
         except ConfigError as error:
             raise type(error)(f"{_origin('', path, options)}{error}") from None
-    return validate(params, merged, path, options)
+    return validate(params, merged, path, options, given_by)
 
 
-def validate(params: type[P], tables: Mapping[str, Any], path: Path | None, options: Sequence[Override]) -> P:
+def validate(
+    params: type[P],
+    tables: Mapping[str, Any],
+    path: Path | None,
+    options: Sequence[Override],
+    given_by: Mapping[str, str] | None = None,
+) -> P:
     """Return ``tables`` as a ``params`` object.
 
     Raises:
@@ -55,7 +67,7 @@ def validate(params: type[P], tables: Mapping[str, Any], path: Path | None, opti
     try:
         result = params.model_validate(tables)
     except ValidationError as error:
-        place, text = first_line(params, error.errors(include_url=False))
+        place, text = first_line(params, error.errors(include_url=False), given_by)
         raise ConfigError(f"{_origin(place.dotted, path, options)}{text}") from None
     except ConfigError as error:
         # A check inside the library spoke already; only where the value came from is missing.

@@ -7,7 +7,7 @@ slip of the fingers the nearest valid one.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic_core import ErrorDetails
@@ -19,14 +19,21 @@ from diffusionlm.registry import params_name
 _LONGEST_VALUE = 60
 
 
-def first_line(root: type[Strict], errors: list[ErrorDetails]) -> tuple[Place, str]:
+def first_line(
+    root: type[Strict], errors: list[ErrorDetails], given_by: Mapping[str, str] | None = None
+) -> tuple[Place, str]:
     """Return where the most telling of the errors lies, and one line about it.
 
     An unknown key comes first: a misspelt key often makes another one seem missing.
+
+    Args:
+        root: The class of the configuration.
+        errors: What pydantic found.
+        given_by: Key → the command's own option or argument for it.
     """
     errors = sorted(errors, key=lambda error: error["type"] not in ("extra_forbidden", "union_tag_invalid"))
     place = locate(root, errors[0]["loc"])
-    text = describe(root, place, errors[0])
+    text = describe(root, place, errors[0], given_by or {})
     # The same key failing each member of a union (int or float, say) is one mistake, not several.
     others = {locate(root, error["loc"]).dotted for error in errors} - {place.dotted}
     if others:
@@ -34,7 +41,7 @@ def first_line(root: type[Strict], errors: list[ErrorDetails]) -> tuple[Place, s
     return place, text
 
 
-def describe(root: type[Strict], place: Place, error: ErrorDetails) -> str:
+def describe(root: type[Strict], place: Place, error: ErrorDetails, given_by: Mapping[str, str]) -> str:
     """Return one line about one error, without its origin."""
     kind, context = error["type"], error.get("ctx") or {}
     key = place.dotted or "the configuration"
@@ -46,7 +53,7 @@ def describe(root: type[Strict], place: Place, error: ErrorDetails) -> str:
             f"{key}.name: unknown name {context['tag']!r}{suggestion(context['tag'], known)}; known: {', '.join(known)}"
         )
     if kind == "missing":
-        return f"{key}: is required and missing; set it in a --config file or with --set"
+        return _missing(root, key, given_by)
     if kind in ("model_type", "model_attributes_type", "dict_type", "union_tag_not_found"):
         return f"{key}: {shown(error['input'])} came, but this is a table with keys of its own"
     if kind == "literal_error":
@@ -70,6 +77,14 @@ def describe(root: type[Strict], place: Place, error: ErrorDetails) -> str:
         )
     wanted = error["msg"].removeprefix("Input should be ").split(", unable")[0].split(", got")[0]
     return f"{key}: {shown(error['input'])} is not allowed; it must be {wanted}"
+
+
+def _missing(root: type[Strict], key: str, given_by: Mapping[str, str]) -> str:
+    """Return the line for a key that has no default; of one that an option gives, also what it is."""
+    if key not in given_by or key not in root.model_fields:
+        return f"{key}: is required and missing; set it in a --config file or with --set"
+    option, what = given_by[key], (root.model_fields[key].description or "").rstrip(".")
+    return f"{key}: is required and missing; give {option} ({what}), or set it in a --config file or with --set"
 
 
 def _unknown_key(root: type[Strict], place: Place, value: Any) -> str:

@@ -1,25 +1,22 @@
 """What a folder of shards knows of its own making, so that it can go on after it was cut off at any moment.
 
-``journal.json`` is replaced, whole, whenever a shard has been finished. It holds what decides the bytes of the shards
-(``settings``: configuration, corpus, tokenizer) and the finished shards in order. The cursor into the corpus is their
-number of documents: a shard ends where a document does, and what follows depends on nothing before it. A shard that was
-finished and is not in the journal is made again, to the same bytes. The journal stays when all is done, as the record
-of what the shards were made from.
+``journal.json`` (see ``resume.py``) is replaced, whole, whenever a shard has been finished, and holds the finished ones
+in order. The cursor into the corpus is their number of documents: a shard ends where a document does, and what follows
+depends on nothing before it. A shard that was finished and is not in the journal is made again, to the same bytes.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusionlm.data.shards import ShardHeader, read_shard, remove_temporaries, write_atomically
+from diffusionlm.data.resume import JOURNAL, Kind, check_settings, damaged, read_record, write_record
+from diffusionlm.data.shards import ShardHeader, read_shard, remove_temporaries
 from diffusionlm.errors import DataError
 
-JOURNAL = "journal.json"
-VERSION = 1
+SHARDS = Kind("flowlm-journal", "the shards", "they were begun with", "they end with", "make its shards again")
 
 
 @dataclass(frozen=True)
@@ -93,38 +90,25 @@ class Journal:
         Raises:
             OSError: The disk is full or not writable; the journal is the one before.
         """
-        content = {
-            "format": "flowlm-journal",
-            "version": VERSION,
-            "settings": self.settings,
-            "duplicates": self.duplicates,
-            "shards": [asdict(shard) for shard in self.shards],
-        }
-        write_atomically(self.folder / JOURNAL, [(json.dumps(content, indent=1) + "\n").encode()])
+        shards = [asdict(shard) for shard in self.shards]
+        write_record(self.folder, SHARDS, self.settings, duplicates=self.duplicates, shards=shards)
 
 
 def read_journal(folder: Path) -> Journal | None:
-    """Return the journal of a folder; None if it has none.
+    """Return the journal of a folder of shards; None if it has none.
 
     Raises:
         DataError: It is damaged or of another version.
     """
-    path = folder / JOURNAL
-    try:
-        content = json.loads(path.read_bytes())
-        version = content["version"]
-        if version == VERSION:
-            shards = [{**shard, "header": ShardHeader(**shard["header"])} for shard in content["shards"]]
-            finished = tuple(FinishedShard(**shard) for shard in shards)
-            return Journal(folder, content["settings"], finished, content["duplicates"])
-    except (FileNotFoundError, NotADirectoryError):
+    record = read_record(folder, SHARDS)
+    if record is None:
         return None
-    except (ValueError, KeyError, TypeError):
-        raise DataError(f"{str(path)!r} is damaged; remove the folder and make its shards again") from None
-    raise DataError(
-        f"{str(path)!r} has format version {version}, this program reads {VERSION}; remove the folder and make its "
-        "shards again"
-    )
+    try:
+        shards = [{**shard, "header": ShardHeader(**shard["header"])} for shard in record["shards"]]
+        finished = tuple(FinishedShard(**shard) for shard in shards)
+        return Journal(folder, record["settings"], finished, record["duplicates"])
+    except (KeyError, TypeError):
+        raise damaged(folder, SHARDS) from None
 
 
 def continue_journal(folder: Path, settings: Mapping[str, Any]) -> Journal | None:
@@ -139,7 +123,7 @@ def continue_journal(folder: Path, settings: Mapping[str, Any]) -> Journal | Non
     journal = read_journal(folder)
     if journal is None:
         return None
-    check_settings(folder, journal.settings, settings)
+    check_settings(folder, SHARDS, journal.settings, settings)
     for shard in journal.shards:
         if read_shard(folder / shard.file, verify=False).header != shard.header:
             raise DataError(
@@ -147,25 +131,3 @@ def continue_journal(folder: Path, settings: Mapping[str, Any]) -> Journal | Non
                 "its shards again"
             )
     return journal
-
-
-def check_settings(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to go on with other settings than a folder was begun with.
-
-    Raises:
-        DataError: Names the first that differs.
-    """
-    for name in [*now, *before]:
-        if name in before and name in now and before[name] == now[name]:
-            continue
-        was, is_ = (_shown(values[name]) if name in values else "unset" for values in (before, now))
-        change = f"changed from {was} to {is_}" if name in ("corpus", "tokenizer") else f"was {was}, now it is {is_}"
-        raise DataError(
-            f"cannot go on with the shards in {str(folder)!r}: {name} {change}; give what they were begun with, or "
-            "choose another output folder"
-        )
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:13]}…{text[-1]}"

@@ -17,9 +17,9 @@ import numpy as np
 
 from diffusionlm.data.deduplicate import UniqueDocuments
 from diffusionlm.data.encode import EncodedDocuments, content_fingerprint, encode_documents
-from diffusionlm.data.journal import JOURNAL, FinishedShard, Journal, continue_journal
+from diffusionlm.data.journal import SHARDS, FinishedShard, Journal, continue_journal
+from diffusionlm.data.resume import JOURNAL, documents_after
 from diffusionlm.data.shards import INDEX, TOKENIZER_FOLDER, read_shard, remove_temporaries, write_index, write_shard
-from diffusionlm.data.split import document_hash
 from diffusionlm.errors import DataError
 from diffusionlm.tokenizer import Tokenizer, save_whole
 
@@ -143,7 +143,9 @@ def _go_on(
     save_whole(tokenizer, journal.folder / TOKENIZER_FOLDER)
     texts = (document for document in documents if document)
     unique = UniqueDocuments(texts) if deduplicate else None
-    rest = _rest(texts if unique is None else unique, journal)
+    last = journal.shards[-1].last_document if journal.shards else None
+    given = texts if unique is None else unique
+    rest = documents_after(given, journal.n_documents, last, journal.folder, SHARDS)
     identity = {"tokenizer": tokenizer.fingerprint(), "vocab_size": tokenizer.vocab_size, "eos_id": tokenizer.eos_id}
     with closing(encode_documents(rest, tokenizer, workers)) as encoded:
         for parts in _shards(_reported(encoded, journal, progress), shard_tokens):
@@ -167,23 +169,6 @@ def _made(journal: Journal, duplicates: int, digest_bytes: int) -> MadeData:
     return MadeData(
         journal.folder, len(journal.shards), *counts, journal.n_bytes, duplicates, digest_bytes, fingerprint
     )
-
-
-def _rest(documents: Iterable[bytes], journal: Journal) -> Iterator[bytes]:
-    """Yield the documents that are not in finished shards.
-
-    Raises:
-        DataError: The documents before them are not those of the shards.
-    """
-    documents, last = iter(documents), None
-    for _ in range(journal.n_documents):
-        last = next(documents, None)
-    if journal.shards and (last is None or document_hash(last) != journal.shards[-1].last_document):
-        raise DataError(
-            f"cannot go on with the shards in {str(journal.folder)!r}: document {journal.n_documents} of the corpus is "
-            "not the one that they end with; give the corpus that they were begun with, or choose another output folder"
-        )
-    yield from documents
 
 
 def _shards(encoded: Iterable[EncodedDocuments], shard_tokens: int) -> Iterator[list[EncodedDocuments]]:

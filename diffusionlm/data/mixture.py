@@ -66,6 +66,12 @@ class MixedDocuments(Documents):
         """The fingerprints of the corpora."""
         return "+".join(part.fingerprint for part in self.parts)
 
+    @property
+    def expected_bytes(self) -> int | None:
+        """The sizes of the corpora together; unknown where one of them is."""
+        sizes = [part.expected_bytes for part in self.parts]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
     def describe(self) -> str:
         """Name the corpora."""
         return " and ".join(part.describe() for part in self.parts)

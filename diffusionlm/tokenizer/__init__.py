@@ -1,6 +1,7 @@
 """Text ↔ ids: a byte-level BPE written from scratch, trained or read from GPT-2's files, and a raw byte tokenizer.
 
-Reading order: base (what a tokenizer is), byte (the simplest one), pretokenize and bpe (encoding), train, files, load.
+Reading order: base (what a tokenizer is), byte (the simplest one), pretokenize and bpe (encoding), counting, train,
+files, load.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from diffusionlm.registry import Registry
 from diffusionlm.tokenizer.base import EOS, Texts, Tokenizer, TokenizerRecipe
 from diffusionlm.tokenizer.bpe import BPETokenizer
 from diffusionlm.tokenizer.byte import ByteParams, ByteRecipe, ByteTokenizer
-from diffusionlm.tokenizer.load import FilesParams, FilesRecipe, load_tokenizer, save_whole
+from diffusionlm.tokenizer.load import FilesParams, FilesRecipe, load_tokenizer, save_into, save_whole
 from diffusionlm.tokenizer.train import BPEParams, BPERecipe, train_bpe
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ __all__ = [
     "TokenizerRecipe",
     "build_tokenizer",
     "load_tokenizer",
+    "save_into",
     "save_whole",
     "train_bpe",
 ]

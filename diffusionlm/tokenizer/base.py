@@ -20,11 +20,14 @@ from pydantic import AfterValidator
 
 from diffusionlm.errors import TokenizerError
 from diffusionlm.params import Strict
+from diffusionlm.tokenizer.ids import collected, whole
 from diffusionlm.tokenizer.lossless import text_blocks, to_text
 
 if TYPE_CHECKING:
     import numpy as np
     import regex
+
+    from diffusionlm.tokenizer.training import Training
 
 EOS = "<|endoftext|>"
 """The special token that ends every document; its name is GPT-2's."""
@@ -166,24 +169,24 @@ class Tokenizer(ABC):
         """Return the bytes that ``id`` stands for; for a special token, the UTF-8 of its name.
 
         Raises:
-            TokenizerError: No such id.
+            TokenizerError: No such id, or no integer.
         """
-        if not 0 <= id < self.vocab_size:
-            raise TokenizerError(f"token id {int(id)} is outside this tokenizer's ids 0..{self.vocab_size - 1}")
-        return self._tokens[id]
+        if not 0 <= (number := whole(id)) < self.vocab_size:
+            raise TokenizerError(f"token id {number} is outside this tokenizer's ids 0..{self.vocab_size - 1}")
+        return self._tokens[number]
 
     def decode_bytes(self, ids: Iterable[int], *, skip_special: bool = False) -> bytes:
         """Return the bytes of ``ids``, joined; ``skip_special`` leaves special tokens out.
 
         Raises:
-            TokenizerError: An id outside 0..K-1.
+            TokenizerError: An id outside 0..K-1, or something that is no integer.
         """
-        ids = list(ids)
+        ids = [whole(id) for id in collected(ids)]
         if ids:
             for extreme in (min(ids), max(ids)):  # a negative id must not count from the end
                 self.token_bytes(extreme)
         if skip_special:
-            ids = [i for i in ids if int(i) not in self._special_ids]
+            ids = [i for i in ids if i not in self._special_ids]
         return b"".join(map(self._tokens.__getitem__, ids))
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = False, errors: str = "replace") -> str:
@@ -244,6 +247,10 @@ class TokenizerRecipe(ABC):
     @abstractmethod
     def build(self, texts: Texts | None) -> Tokenizer:
         """Return the tokenizer; ``texts`` opens the training corpus, document by document, if one is at hand."""
+
+    def training(self) -> Training | None:
+        """Return a training that can be cut off and gone on with; None where there is none, and ``build`` is all."""
+        return None
 
 
 def pack(ids: Iterable[int]) -> bytes:

@@ -10,7 +10,7 @@ Sennrich, Haddow & Birch, https://arxiv.org/abs/1508.07909; on bytes as in GPT-2
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from diffusionlm.errors import TokenizerError
 from diffusionlm.tokenizer import alphabet, files, tokenizer_json
 from diffusionlm.tokenizer.base import PlainEncoder, Text, Tokenizer, pack
 from diffusionlm.tokenizer.compiled import available, worthwhile
+from diffusionlm.tokenizer.ids import collected
 from diffusionlm.tokenizer.lossless import to_bytes
 from diffusionlm.tokenizer.normalize import NFCStream, Normalizer, nfc
 from diffusionlm.tokenizer.pretokenize import PATTERNS, Pattern, WordStream
@@ -190,7 +191,7 @@ class BPETokenizer(Tokenizer):
     # Ids → text
 
     def decode_bytes(self, ids: Iterable[int], *, skip_special: bool = False) -> bytes:
-        given = ids if isinstance(ids, Collection) else list(ids)
+        given = collected(ids)
         decoder = None if skip_special else self._decoder_of(len(given))
         decoded = None if decoder is None else decoder.decode(given)
         return super().decode_bytes(given, skip_special=skip_special) if decoded is None else decoded

@@ -88,6 +88,24 @@ def save_whole(tokenizer: Tokenizer, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def save_into(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a tokenizer's files into a folder that is there; each appears whole, and before the last one nothing reads.
+
+    Raises:
+        TokenizerError: The files cannot be written.
+        OSError: They cannot be put in their places.
+    """
+    temporary = folder / ".tokenizer.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        tokenizer.save(temporary)
+        # The file that says which kind it is comes first: without it a folder passes for GPT-2's files.
+        for file in sorted(temporary.iterdir(), key=lambda file: (file.name != files.TYPE, file.name)):
+            file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def _read_json(path: Path) -> Tokenizer:
     file = tokenizer_json.read(path)
     return BPETokenizer.read_json(file) if file.foreign is None else PackageTokenizer(file)

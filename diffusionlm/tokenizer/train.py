@@ -16,9 +16,8 @@ from __future__ import annotations
 import heapq
 import warnings
 from array import array
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from typing import Literal
 
 from pydantic import Field
@@ -31,13 +30,13 @@ from diffusionlm.tokenizer.base import (
     Text,
     Texts,
     TokenizerRecipe,
-    special_pattern,
     special_tokens_problem,
 )
 from diffusionlm.tokenizer.bpe import BPETokenizer, Pair
-from diffusionlm.tokenizer.compiled import cores, worthwhile
-from diffusionlm.tokenizer.lossless import text_blocks, to_bytes, to_text
-from diffusionlm.tokenizer.pretokenize import Pattern, WordStream
+from diffusionlm.tokenizer.counting import WordCounter, first_bytes, plain_pieces
+from diffusionlm.tokenizer.lossless import to_bytes
+from diffusionlm.tokenizer.pretokenize import Pattern
+from diffusionlm.tokenizer.training import Training, Words
 
 BYTES = 256
 APART = -1
@@ -75,6 +74,77 @@ class BPERecipe(TokenizerRecipe):
         params = self.params
         return train_bpe(texts(), params.vocab_size, params.special_tokens, params.train_bytes, params.pattern)
 
+    def training(self) -> BPETraining:
+        params = self.params
+        return BPETraining(params.vocab_size, params.special_tokens, params.train_bytes, params.pattern)
+
+
+class BPETraining(Training):
+    """The training of one vocabulary: count, then merge.
+
+    Args:
+        vocab_size, special_tokens, train_bytes, pattern, compiled: As for ``train_bpe``.
+
+    Raises:
+        TokenizerError: The vocabulary has no room for bytes and specials.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        special_tokens: Sequence[str] = (EOS,),
+        train_bytes: int | None = None,
+        pattern: Pattern = "gpt2",
+        compiled: bool | None = None,
+    ) -> None:
+        if problem := special_tokens_problem(special_tokens):
+            raise TokenizerError(problem)
+        self.least = BYTES + len(special_tokens)
+        if vocab_size < self.least:
+            raise TokenizerError(
+                f"vocab_size {vocab_size} is too small; 256 bytes and {len(special_tokens)} special tokens need "
+                f"{self.least} ids"
+            )
+        self.vocab_size, self.special_tokens, self.train_bytes = vocab_size, special_tokens, train_bytes
+        self.pattern: Pattern = pattern
+        self._counter = WordCounter(pattern, compiled)
+
+    @property
+    def full(self) -> bool:
+        return self.train_bytes is not None and self.size >= self.train_bytes
+
+    def read(self, texts: Iterable[Text]) -> None:
+        if self.full:
+            return
+        left = None if self.train_bytes is None else self.train_bytes - self.size
+        texts = self._measured(texts)
+        self._counter.add(plain_pieces(texts if left is None else first_bytes(texts, left), self.special_tokens))
+
+    def _measured(self, texts: Iterable[Text]) -> Iterator[bytes]:
+        for text in texts:
+            data = to_bytes(text) if isinstance(text, str) else bytes(text)
+            self.size += len(data)
+            yield data
+
+    def words(self) -> Words:
+        return self._counter.words()
+
+    def restore(self, words: Words, size: int) -> None:
+        self._counter.restore(words)
+        self.size = size
+
+    def finish(self) -> BPETokenizer:
+        merges = _merges_of(self._counter, self.vocab_size - self.least)
+        if merges is None:
+            raise TokenizerError("cannot train a tokenizer: the corpus holds no text; check its path and filters")
+        if len(merges) < self.vocab_size - self.least:
+            warnings.warn(
+                f"the corpus ran out of pairs to merge: the vocabulary has {self.least + len(merges)} ids, not "
+                f"{self.vocab_size}",
+                stacklevel=2,
+            )
+        return BPETokenizer.from_merges(merges, self.special_tokens, self.pattern)
+
 
 def train_bpe(
     texts: Iterable[Text],
@@ -100,84 +170,18 @@ def train_bpe(
     Raises:
         TokenizerError: The vocabulary has no room for bytes and specials, or there is no text.
     """
-    if problem := special_tokens_problem(special_tokens):
-        raise TokenizerError(problem)
-    least = BYTES + len(special_tokens)
-    if vocab_size < least:
-        raise TokenizerError(
-            f"vocab_size {vocab_size} is too small; 256 bytes and {len(special_tokens)} special tokens need {least} ids"
-        )
-    if train_bytes is not None:
-        texts = first_bytes(texts, train_bytes)
-    merges = _merges_of(texts, special_tokens, vocab_size - least, pattern, compiled)
-    if merges is None:
-        raise TokenizerError("cannot train a tokenizer: the corpus holds no text; check its path and filters")
-    if len(merges) < vocab_size - least:
-        warnings.warn(
-            f"the corpus ran out of pairs to merge: the vocabulary has {least + len(merges)} ids, not {vocab_size}",
-            stacklevel=2,
-        )
-    return BPETokenizer.from_merges(merges, special_tokens, pattern)
+    training = BPETraining(vocab_size, special_tokens, train_bytes, pattern, compiled)
+    training.read(texts)
+    return training.finish()
 
 
-def _merges_of(
-    texts: Iterable[Text], special_tokens: Sequence[str], n_merges: int, pattern: Pattern, compiled: bool | None
-) -> list[tuple[bytes, bytes]] | None:
-    """Return the merges of a corpus by the reference or the compiled path; None where it holds no text."""
-    pieces = iter(plain_pieces(texts, special_tokens))
-    beginning, size = [], 0
-    while not worthwhile(size, compiled) and (piece := next(pieces, None)) is not None:
-        beginning.append(piece)
-        size += len(piece)
-    if not worthwhile(size, compiled):
-        counts = count_words(beginning, pattern)
-        return learn_merges(counts, n_merges) if counts else None
+def _merges_of(counter: WordCounter, n_merges: int) -> list[tuple[bytes, bytes]] | None:
+    """Return the merges of counted words by the reference or the compiled path; None where there is no word."""
+    if counter.large is None:
+        return learn_merges(counter.small, n_merges) if counter.small else None
     from diffusionlm.tokenizer.compiled import train
-    from diffusionlm.tokenizer.compiled.engine import PATTERN_CODES
 
-    return train.learn_merges(chain(beginning, pieces), n_merges, PATTERN_CODES[pattern], cores())
-
-
-def plain_pieces(texts: Iterable[Text], special_tokens: Sequence[str]) -> Iterator[bytes]:
-    """Yield the texts as bytes, cut where the name of a special token stands."""
-    names = [to_bytes(name) for name in special_tokens]
-    specials = special_pattern(special_tokens) if special_tokens else None
-    for text in texts:
-        data = to_bytes(text) if isinstance(text, str) else bytes(text)
-        if specials is not None and any(name in data for name in names):
-            yield from (to_bytes(piece or "") for piece in specials.split(to_text(data)))
-        else:
-            yield data
-
-
-def count_words(texts: Iterable[Text], pattern: Pattern = "gpt2") -> Counter[bytes]:
-    """Return how often each word occurs in ``texts``; memory is bounded by the distinct words and one text."""
-    counts: Counter[str] = Counter()
-    for text in texts:
-        words = WordStream(pattern)
-        for block in text_blocks([text]):
-            counts.update(words.feed(block))
-        counts.update(words.feed("", final=True))
-    by_bytes: Counter[bytes] = Counter()
-    for word, count in counts.items():  # strings with surrogates may differ and still be the same bytes
-        by_bytes[to_bytes(word)] += count
-    return by_bytes
-
-
-def first_bytes(texts: Iterable[Text], limit: int) -> Iterator[bytes]:
-    """Yield the first ``limit`` bytes of the texts; the last one is cut at a character."""
-    for text in texts:
-        data = to_bytes(text) if isinstance(text, str) else bytes(text)
-        yield data if len(data) <= limit else data[: _character_start(data, limit)]
-        limit -= len(data)
-        if limit <= 0:
-            return
-
-
-def _character_start(data: bytes, place: int) -> int:
-    """Return where the UTF-8 character around ``place`` begins; ``place`` itself in bytes that are not UTF-8."""
-    starts = (i for i in range(place, max(place - 4, -1), -1) if data[i] & 0xC0 != 0x80)  # not a continuation byte
-    return next(starts, place)
+    return train.learn_merges(counter.words(), n_merges)
 
 
 def learn_merges(counts: Mapping[bytes, int], n_merges: int) -> list[tuple[bytes, bytes]]:

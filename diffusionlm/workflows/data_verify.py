@@ -14,6 +14,7 @@ from diffusionlm.data.verify import Verified, verify_shards
 from diffusionlm.errors import DataError
 from diffusionlm.tokenizer import load_tokenizer
 from diffusionlm.workflows.params import DataVerifyParams
+from diffusionlm.workflows.talk import plural
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class VerifyReport:
         shards, documents, tokens, size = map(sum, zip(*counts))
         (tokenizer,) = {name for side in self.sides for name in side.tokenizers}
         return (
-            f"all well: {shards:,} shards, {documents:,} documents, {tokens:,} tokens of {size / 1e6:,.1f} MB of text, "
-            f"tokenizer {tokenizer[:12]}"
+            f"all well: {plural(shards, 'shard')}, {plural(documents, 'document')}, {tokens:,} tokens of "
+            f"{size / 1e6:,.1f} MB of text, tokenizer {tokenizer[:12]}"
         )
 
 

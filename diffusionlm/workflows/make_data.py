@@ -6,11 +6,7 @@ itself, and a trained tokenizer has seen the training side alone: a run on the s
 
 from __future__ import annotations
 
-import errno
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +14,17 @@ from typing import Any
 from diffusionlm.data.corpus import Corpus, open_corpus
 from diffusionlm.data.documents import Documents
 from diffusionlm.data.journal import continue_journal, read_journal
-from diffusionlm.data.make import MadeData, claim_empty, remove_output
+from diffusionlm.data.make import MadeData, remove_output
 from diffusionlm.data.make import make_data as write_shards
-from diffusionlm.data.shards import INDEX, TOKENIZER_FOLDER, is_temporary
+from diffusionlm.data.shards import INDEX, TOKENIZER_FOLDER
 from diffusionlm.data.sources.shards import TRAIN, VALIDATION
-from diffusionlm.errors import DataError
 from diffusionlm.runlog.resident import PeakMemory
 from diffusionlm.tokenizer import TOKENIZERS, Tokenizer, load_tokenizer
 from diffusionlm.workflows.changes import flat
 from diffusionlm.workflows.make_progress import MakeProgress
+from diffusionlm.workflows.output_folder import Begun, Left, claimed
 from diffusionlm.workflows.params import MakeDataParams
-from diffusionlm.workflows.run_folder import check_writable
-from diffusionlm.workflows.run_lock import lock_folder
-from diffusionlm.workflows.talk import say, tell_warnings
+from diffusionlm.workflows.talk import plural, say, tell_warnings
 
 SIDES = (VALIDATION, TRAIN)
 """The held-out side comes first: a folder with a finished ``train`` is then finished as a whole."""
@@ -68,9 +62,10 @@ def make_data(params: MakeDataParams) -> MakeDataReport:
     began = time.perf_counter()
     corpus = open_corpus(params.data)
     memory = PeakMemory()
-    with _claimed(params.output, params.resume):
+    output = params.output
+    with claimed(output, params.resume, lambda: _begun(output), lambda existed: _leave(output, existed)):
         made, work, bytes_done = _write_sides(corpus, params, memory)
-    report = MakeDataReport(params.output, made[TRAIN], made.get(VALIDATION), time.perf_counter() - began, memory.mib)
+    report = MakeDataReport(output, made[TRAIN], made.get(VALIDATION), time.perf_counter() - began, memory.mib)
     _tell(report, params.deduplicate, bytes_done / work / 1e6 if work else None)
     return report
 
@@ -87,7 +82,10 @@ def _write_sides(corpus: Corpus, params: MakeDataParams, memory: PeakMemory) -> 
         journal = read_journal(folder) if params.resume else None
         before = 0 if journal is None else journal.n_bytes
         if journal is not None and journal.duplicates is None and journal.shards:
-            say(f"{side}: going on after {journal.n_documents:,} documents in {len(journal.shards):,} shards")
+            say(
+                f"{side}: going on after {plural(journal.n_documents, 'document')} in "
+                f"{plural(len(journal.shards), 'shard')}"
+            )
         began = time.perf_counter()
         with MakeProgress(side, before, documents.expected_bytes, memory) as progress:
             made[side] = write_shards(
@@ -134,53 +132,16 @@ def _open_tokenizer(params: MakeDataParams, corpus: Corpus, settings: dict[str, 
         return recipe.build(lambda: corpus.train)
 
 
-@contextmanager
-def _claimed(output: Path, resume: str | None) -> Iterator[None]:
-    """Keep the output folder for this run; if nothing comes of it, leave it as it was.
-
-    Raises:
-        DataError: The folder holds something that is not to go on, is in use, or cannot be written any more.
-    """
-    existed = output.is_dir()
-    check_writable(output)
-    if not (resume and existed and _may_go_on(output)):
-        _refuse_made(output)
-        claim_empty(output)
-    descriptor = lock_folder(output)
-    if descriptor is None:
-        raise DataError(f"output folder {str(output)!r} is in use by another run; wait for its end, or choose another")
-    try:
-        yield
-    except BaseException as error:
-        _leave(output, existed, error)
-        raise
-    finally:
-        os.close(descriptor)
+def _begun(output: Path) -> Begun | None:
+    """Return what of shards a folder holds."""
+    if all(read_journal(output / side) is None for side in SIDES):
+        return None
+    done = (output / TRAIN / INDEX).is_file()
+    return Begun("finished shards" if done else "unfinished shards", done)
 
 
-def _may_go_on(output: Path) -> bool:
-    """Return whether a folder holds what make-data began, or what a process leaves that was killed before that."""
-    begun = any(read_journal(output / side) is not None for side in SIDES)
-    return begun or all(path.is_dir() or is_temporary(path) for path in output.rglob("*"))
-
-
-def _refuse_made(output: Path) -> None:
-    """Refuse, with the advice that fits, to write where make-data has written."""
-    begun = [side for side in SIDES if read_journal(output / side) is not None]
-    if begun:
-        done = (output / TRAIN / INDEX).is_file()
-        what, advice = ("finished shards", "") if done else ("unfinished shards", "add --resume auto to go on, ")
-        raise DataError(
-            f"output folder {str(output)!r} is not empty: it holds {what}; {advice}choose another one, or remove it"
-        )
-
-
-def _leave(output: Path, existed: bool, error: BaseException) -> None:
-    """Keep the finished shards and say how to go on from them; where there are none, leave nothing.
-
-    Raises:
-        DataError: In place of what the system says of a disk that is full or not writable.
-    """
+def _leave(output: Path, existed: bool) -> Left:
+    """Keep the finished shards; where there are none, leave nothing."""
     journals = [journal for side in SIDES if (journal := read_journal(output / side)) is not None]
     kept = sum(len(journal.shards) for journal in journals)
     if not kept:
@@ -188,13 +149,8 @@ def _leave(output: Path, existed: bool, error: BaseException) -> None:
             remove_output(output / side, existed=False)
         if not existed and output.is_dir() and not any(output.iterdir()):
             output.rmdir()
-    words = f"{kept} finished shards are kept" if kept else "no shard was finished"
-    if isinstance(error, OSError):
-        reason = "no space left on the device" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
-        advice = "the same command with --resume auto goes on" if kept else "run the same command again"
-        raise DataError(f"cannot write to {str(output)!r}: {reason}; {words}: mend that, and {advice}") from error
-    if isinstance(error, KeyboardInterrupt) and kept:
-        say(f"{words}; to go on: the same command with --resume auto")
+        return Left("no shard was finished", False)
+    return Left(f"{plural(kept, 'finished shard')} {'is' if kept == 1 else 'are'} kept", True)
 
 
 def _tell(report: MakeDataReport, deduplicated: bool, speed: float | None) -> None:
@@ -203,8 +159,8 @@ def _tell(report: MakeDataReport, deduplicated: bool, speed: float | None) -> No
             copies = f", {one.n_duplicates:,} copies left out" if deduplicated else ""
             memory = f" ({one.digest_bytes / 1e6:.1f} MB of digests)" if one.digest_bytes else ""
             say(
-                f"{side}: {one.n_documents:,} documents, {one.n_bytes / 1e6:.1f} MB, {one.n_tokens:,} tokens in "
-                f"{one.n_shards} shards{copies}{memory}"
+                f"{side}: {plural(one.n_documents, 'document')}, {one.n_bytes / 1e6:.1f} MB, {one.n_tokens:,} tokens "
+                f"in {plural(one.n_shards, 'shard')}{copies}{memory}"
             )
     rate = "" if speed is None else f", {speed:.1f} MB/s of text"
     say(

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from diffusionlm.runlog.resident import PeakMemory
-from diffusionlm.workflows.talk import say
+from diffusionlm.workflows.talk import plural, say
 
 LOG_SECONDS = 30.0
 """Time between two lines where stderr is no terminal."""
@@ -76,7 +76,7 @@ def progress_words(
     speed = (size - begun_with) / max(seconds, 1e-9)
     of = "" if expected is None else f" of about {max(expected, size) / 1e6:,.1f}"
     made = "" if tokens is None else f"{tokens:,} tokens, "
-    line = f"{side}: {documents:,} documents, {made}{size / 1e6:,.1f}{of} MB, {speed / 1e6:.1f} MB/s"
+    line = f"{side}: {plural(documents, 'document')}, {made}{size / 1e6:,.1f}{of} MB, {speed / 1e6:.1f} MB/s"
     if expected is None or speed <= 0:
         return line
     return f"{line}, {_span(max(0.0, (expected - size) / speed))} left"

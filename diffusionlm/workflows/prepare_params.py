@@ -24,7 +24,11 @@ class TokenizerTrainParams(CommandParams):
     tokenizer: AnyTokenizer = TOKENIZERS["bpe"].Params()
     """The tokenizer."""
     output: UserPath = Path("tokenizer")
-    """Folder for the files; it must be new or empty."""
+    """Folder for the files; it must be new or empty, or resumed."""
+    resume: Literal["auto"] | None = None
+    """auto = go on where an earlier run on the same text was cut off, if there was one."""
+    save_seconds: float = Field(default=20.0, gt=0)
+    """Time between two saves of what is counted; longer where they would take more than a fiftieth of the time."""
 
     def output_folder(self) -> Path:
         """Return the folder of the tokenizer's files."""

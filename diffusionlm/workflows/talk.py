@@ -13,6 +13,11 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def plural(number: int, noun: str) -> str:
+    """Return "1 shard", "2,000 shards" and so on."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 @contextmanager
 def tell_warnings(tell: Callable[[str], None] = say) -> Iterator[None]:
     """Tell warnings from inside as one line each, without Python's file names; once the work is done."""

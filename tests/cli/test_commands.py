@@ -199,7 +199,17 @@ def test_a_wrong_type_in_a_file_is_one_line_and_exit_2(tmp_path):
 def test_a_missing_checkpoint_option_is_said(verb):
     result = invoke(verb, *[word for word in needed(verb) if word not in ("--checkpoint", "runs/x")])
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: checkpoint: is required and missing")
+    option = "PATH" if verb == "inspect" else "--checkpoint"
+    assert result.stderr.startswith(f"error: checkpoint: is required and missing; give {option} (A checkpoint folder")
+
+
+def test_a_missing_folder_to_verify_is_said():
+    result = invoke("data-verify")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: folder: is required and missing; give FOLDER (The folder that make-data wrote, or one side of it), or "
+        "set it in a --config file or with --set\n",
+    )
 
 
 @dataclass(frozen=True)

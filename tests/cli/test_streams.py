@@ -65,6 +65,14 @@ def test_a_reader_that_leaves_ends_the_command_without_a_word():
     assert done.stderr == b""
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_in_the_middle_of_one_long_text_is_seen(unbuffered):
+    body = "frame.put('one line\\n' * 100000)"
+    done = run(body, shell='"$@" | head -1; echo ${PIPESTATUS[0]}', PYTHONUNBUFFERED=unbuffered)
+    assert done.stdout == b"one line\n141\n"
+    assert done.stderr == b""
+
+
 def test_talk_that_nobody_reads_stops_nothing():
     body = "for number in range(100000):\n    print(number, file=sys.stderr)\nframe.put('saved')"
     done = run(body, shell='{ "$@" 2>&1 >&3 | true; echo ${PIPESTATUS[0]}; } 3>&1')

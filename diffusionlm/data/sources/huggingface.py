@@ -93,6 +93,16 @@ class HuggingFaceSource(Source):
         return None if self.params.streaming else len(self._dataset)
 
     @property
+    def expected_bytes(self) -> int | None:
+        """The size of the text column, with a few bytes for each row; None for a stream."""
+        if self.params.streaming:
+            return None
+        dataset = self._dataset
+        table = dataset.data
+        # A dataset that was filtered or shuffled keeps the whole table and a list of its own rows.
+        return round(table.column(self.params.text_field).nbytes * len(dataset) / max(1, table.num_rows))
+
+    @property
     def fingerprint(self) -> str:
         """The parameters and, unless it is streamed, the fingerprint that ``datasets`` gives the split."""
         content = "stream" if self.params.streaming else self._dataset._fingerprint

@@ -7,12 +7,16 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Literal
 
 from diffusionlm.data.documents import BEGINNING, InvalidUTF8, refuse_utf16, text_to_bytes
 from diffusionlm.data.sources.base import Source, files_fingerprint, find_files, text_of
 from diffusionlm.errors import DataError
 from diffusionlm.params import Strict
+
+SAMPLED_BYTES = 1 << 20
 
 
 class JSONLParams(Strict):
@@ -62,6 +66,25 @@ class JSONLSource(Source):
         if not isinstance(row, dict):
             raise DataError(f"{where} is a JSON {type(row).__name__}, not an object; give one JSON object per line")
         return text_to_bytes(text_of(row, self.params.text_field, where), self.params.invalid_utf8, where)
+
+    @property
+    def expected_bytes(self) -> int:
+        """The size of the files, times the share of it that is text in the first megabyte."""
+        text, read = self._sample(self.files[0])
+        return round(sum(file.stat().st_size for file in self.files) * text / max(1, read))
+
+    def _sample(self, file: Path) -> tuple[int, int]:
+        """Return the bytes of text at the beginning of a file, and the bytes of the file that they were in."""
+        text = 0
+        with file.open("rb") as raw, gzip.open(raw) if file.suffix == ".gz" else nullcontext(raw) as lines:
+            try:
+                for line in lines:
+                    text += len(self._document(line, "")) if line.strip() else 0
+                    if raw.tell() >= SAMPLED_BYTES:
+                        break
+            except (DataError, OSError, EOFError, zlib.error):
+                pass  # whoever reads the file says so, if it is read that far
+            return text, raw.tell()
 
     @property
     def fingerprint(self) -> str:

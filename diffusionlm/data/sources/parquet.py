@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from diffusionlm.data.sources.base import Source, check_field, files_fingerprint, find_files
 from diffusionlm.errors import DataError
 from diffusionlm.params import Strict
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import FileMetaData
 
 
 class ParquetParams(Strict):
@@ -62,6 +65,17 @@ class ParquetSource(Source):
         return rows
 
     @property
+    def expected_bytes(self) -> int:
+        """The size of the column before compression, from the files' own metadata."""
+        from pyarrow import parquet
+
+        size = 0
+        for file in self.files:
+            with _readable(file):
+                size += _column_bytes(parquet.read_metadata(file), self.params.text_field)
+        return size
+
+    @property
     def fingerprint(self) -> str:
         """By path, size and time of last change of every file."""
         return files_fingerprint(self.params, self.files)
@@ -86,6 +100,13 @@ def _texts(column: Any, field: str, where: str) -> Iterator[bytes]:
         raise DataError(f"field {field!r} of {where} holds {column.type}, not text; set text_field")
     for text in column.to_pylist():
         yield b"" if text is None else text
+
+
+def _column_bytes(metadata: FileMetaData, field: str) -> int:
+    """Return the size of a column in all row groups, with a few bytes for each row."""
+    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
+    columns = (group.column(j) for group in groups for j in range(group.num_columns))
+    return sum(column.total_uncompressed_size for column in columns if column.path_in_schema == field)
 
 
 @contextmanager

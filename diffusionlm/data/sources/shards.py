@@ -76,6 +76,11 @@ class ShardsSource(Source):
         return self._store.n_documents
 
     @property
+    def expected_bytes(self) -> int:
+        """The bytes of text that the shards were made from."""
+        return self._store.n_bytes
+
+    @property
     def fingerprint(self) -> str:
         """The fingerprint of the tokens."""
         return hashlib.sha256(f"shards/{self._store.fingerprint}".encode()).hexdigest()

@@ -130,9 +130,8 @@ class Counter:
             text.ctypes.data, ends, pattern, pages, classes, self.table, self.arena, self.used, self.cuts
         )
 
-    def absorb(self, other: Counter) -> None:
-        """Add what another one has counted."""
-        text, lengths, counts = other.words()
+    def absorb(self, text: np.ndarray, lengths: np.ndarray, counts: np.ndarray) -> None:
+        """Add what another one has counted, as ``words`` gives it."""
         text = padded(text)
         self.table, self.arena = absorb(text.ctypes.data, lengths, counts, self.table, self.arena, self.used)
 

@@ -29,7 +29,7 @@ class Decoder:
         self._text = padded(b"".join(tokens))
 
     def decode(self, ids: Collection[int]) -> bytes | None:
-        """Return the bytes of ``ids``, joined; None if one is outside the vocabulary."""
+        """Return the bytes of ``ids``, joined; None if one is outside the vocabulary or no integer."""
         packed = _packed(ids)
         size = OUTSIDE if packed is None else _size(packed, self._lengths)
         if size == OUTSIDE:
@@ -40,13 +40,13 @@ class Decoder:
 
 
 def _packed(ids: Collection[int]) -> np.ndarray | None:
-    """Return ids as a uint32 array; None if one does not fit."""
+    """Return ids as a uint32 array; None if one does not fit or is none."""
     if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "iu":
         packed = ids.astype(np.uint32)
         return packed if np.array_equal(packed, ids) else None
     try:
         return np.frombuffer(array("I", ids), dtype=np.uint32)  # a third of the time of np.array
-    except OverflowError:
+    except (OverflowError, TypeError):
         return None
 
 

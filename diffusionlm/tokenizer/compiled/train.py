@@ -12,58 +12,69 @@ import numpy as np
 from diffusionlm.tokenizer.compiled.count import Counter
 from diffusionlm.tokenizer.compiled.learn import BYTES, lay_out, learn
 from diffusionlm.tokenizer.compiled.memory import padded
+from diffusionlm.tokenizer.training import Words
 
 BATCH = 1 << 20
 """Bytes that one thread counts at a time."""
 
 
-def learn_merges(
-    pieces: Iterable[bytes], n_merges: int, pattern: int, threads: int
-) -> list[tuple[bytes, bytes]] | None:
-    """Return the first ``n_merges`` merges of the words in some texts, fewer if no pair is left; None without any word.
-
-    Args:
-        pieces: Texts; no word spans two of them. Memory is bounded by their distinct words and a few batches.
-        n_merges: How many to learn.
-        pattern: See ``scan.word_end``.
-        threads: That count.
-    """
-    counter = count_words(pieces, pattern, threads)
-    text, lengths, counts = counter.words()
-    if not len(lengths):
+def learn_merges(words: Words, n_merges: int) -> list[tuple[bytes, bytes]] | None:
+    """Return the first ``n_merges`` merges of counted words, fewer if no pair is left; None without any word."""
+    if not len(words.lengths):
         return None
     tokens = [bytes([byte]) for byte in range(BYTES)]
     merges = []
-    for left, right in learn(*lay_out(text, lengths, counts), n_merges).tolist():
+    for left, right in learn(*lay_out(*words), n_merges).tolist():
         merges.append((tokens[left], tokens[right]))
         tokens.append(tokens[left] + tokens[right])
     return merges
 
 
-def count_words(pieces: Iterable[bytes], pattern: int, threads: int) -> Counter:
-    """Return the words of some texts, counted on several threads."""
-    counters: SimpleQueue[Counter] = SimpleQueue()
-    for _ in range(threads):
-        counters.put(Counter())
+class ParallelCounter:
+    """The words of all pieces so far, counted on several threads, each into a table of its own.
 
-    def work(batch: list[bytes]) -> None:
-        counter = counters.get()
+    Args:
+        pattern: See ``scan.word_end``.
+        threads: That count.
+    """
+
+    def __init__(self, pattern: int, threads: int) -> None:
+        self.pattern, self.threads = pattern, threads
+        self._counters: SimpleQueue[Counter] = SimpleQueue()
+        for _ in range(threads):
+            self._counters.put(Counter())
+
+    def add(self, pieces: Iterable[bytes]) -> None:
+        """Count the words of pieces; none spans two of them, and a few batches of them are held at a time."""
+        waiting: deque[Future[None]] = deque()
+        with ThreadPoolExecutor(self.threads) as pool:
+            for batch in _batches(pieces):
+                waiting.append(pool.submit(self._count, batch))
+                if len(waiting) > 2 * self.threads:
+                    waiting.popleft().result()
+            for future in waiting:
+                future.result()
+
+    def _count(self, batch: list[bytes]) -> None:
+        counter = self._counters.get()
         ends = np.cumsum(np.fromiter(map(len, batch), dtype=np.int64, count=len(batch)))
-        counter.add(padded(b"".join(batch)), ends, pattern)
-        counters.put(counter)
+        counter.add(padded(b"".join(batch)), ends, self.pattern)
+        self._counters.put(counter)
 
-    waiting: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for batch in _batches(pieces):
-            waiting.append(pool.submit(work, batch))
-            if len(waiting) > 2 * threads:
-                waiting.popleft().result()
-        for future in waiting:
-            future.result()
-    whole = counters.get()
-    for _ in range(threads - 1):
-        whole.absorb(counters.get())
-    return whole
+    def absorb(self, words: Words) -> None:
+        """Add words that were counted elsewhere."""
+        counter = self._counters.get()
+        counter.absorb(*words)
+        self._counters.put(counter)
+
+    def gathered(self) -> Counter:
+        """Return all words in one table; the others begin anew, empty, so that the next time costs what is new."""
+        whole, *others = sorted((self._counters.get() for _ in range(self.threads)), key=lambda one: -one.used[0])
+        for other in others:
+            whole.absorb(*other.words())
+            self._counters.put(Counter())
+        self._counters.put(whole)
+        return whole
 
 
 def _batches(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:

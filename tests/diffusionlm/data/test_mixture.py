@@ -22,7 +22,7 @@ from diffusionlm.data.store import join_stores
 from diffusionlm.data.stream import stream
 from diffusionlm.errors import DataError
 from diffusionlm.tokenizer import ByteTokenizer
-from tests.diffusionlm.data.doubles import store_of
+from tests.diffusionlm.data.doubles import ListDocuments, store_of
 
 
 def equal(one: Batch, other: Batch) -> bool:
@@ -154,3 +154,14 @@ def test_held_out_parts_keep_the_numbers_of_their_sources(tmp_path: Path) -> Non
     parts = open_corpus(params).validation
     assert isinstance(parts, MixedDocuments)
     assert parts.numbers == (1, 2)
+
+
+def test_the_size_is_known_where_that_of_every_source_is() -> None:
+    class Sized(ListDocuments):
+        @property
+        def expected_bytes(self) -> int:
+            return sum(map(len, self.documents))
+
+    one, other = Sized([b"abc"]), Sized([b"de", b"f"])
+    assert MixedDocuments([one, other], [1.0, 2.0]).expected_bytes == 6
+    assert MixedDocuments([one, ListDocuments([b"de"])], [1.0, 2.0]).expected_bytes is None

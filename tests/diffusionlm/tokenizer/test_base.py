@@ -5,11 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffusionlm.errors import TokenizerError
-from diffusionlm.tokenizer import EOS, ByteTokenizer
+from diffusionlm.tokenizer import EOS, BPETokenizer, ByteTokenizer
 from tests.diffusionlm.tokenizer.conftest import TEXT, tokenizers
 
 NAMES = st.sampled_from(["bpe", "byte"])
@@ -134,6 +135,52 @@ def test_id_outside_the_vocabulary(tokenizer, bad):
         tokenizer.decode([0, bad])
     with pytest.raises(TokenizerError, match="outside"):
         tokenizer.token_bytes(bad)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ([1.5], r"got 1.5 \(float\)"),
+        ([1, 2.0], r"got 2.0 \(float\)"),
+        ([float("nan")], r"got nan \(float\)"),
+        (np.array([1.0, 2.0]), r"got np.float64\(1.0\) \(float64\)"),
+        (np.array([True, False]), r"got np.True_ \(bool\)"),
+        (np.array([[1, 2], [3, 4]]), r"got array\(\[1, 2\]\) \(ndarray\)"),
+        (torch.tensor([1.5]), r"got tensor\(1.5000\) \(Tensor\)"),
+        (["a"], r"got 'a' \(str\)"),
+        ([None], r"got None \(NoneType\)"),
+        ([[1, 2]], r"got \[1, 2\] \(list\)"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_ids_that_are_no_integers(tokenizer, bad, said, compiled):
+    if isinstance(tokenizer, BPETokenizer):
+        tokenizer.compiled = compiled
+    for decode in (tokenizer.decode, tokenizer.decode_bytes, lambda ids: tokenizer.decode_batch([ids])):
+        with pytest.raises(
+            TokenizerError, match=rf"^ids must be integers; {said}; give one row of what encode returns"
+        ):
+            decode(bad)
+
+
+@pytest.mark.parametrize(("bad", "said"), [(5, r"5 \(int\); put a single id"), ("ab", "text"), (b"abcd", "text")])
+def test_ids_that_are_no_sequence(tokenizer, bad, said):
+    for ids in (bad, np.array(5) if bad == 5 else bad):
+        with pytest.raises(TokenizerError, match=r"^ids must be a sequence of integers; got "):
+            tokenizer.decode(ids)
+    with pytest.raises(TokenizerError, match=rf"got {said}"):
+        tokenizer.decode(bad)
+    with pytest.raises(TokenizerError, match=r"^ids must be integers; got 1.5"):
+        tokenizer.token_bytes(1.5)
+
+
+@pytest.mark.parametrize("bad", [-1, 300_000])
+@pytest.mark.parametrize("dtype", ["i8", "f8"])
+def test_arrays_outside_the_vocabulary(tokenizer, bad, dtype):
+    said = f"token id {bad} is outside" if dtype == "i8" else "ids must be integers"
+    with pytest.raises(TokenizerError, match=said):
+        tokenizer.decode(np.array([1, bad], dtype=dtype))
 
 
 def test_byte_lengths_count_the_text_without_specials(tokenizer):

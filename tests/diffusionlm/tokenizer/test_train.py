@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from diffusionlm.errors import TokenizerError
 from diffusionlm.tokenizer import EOS, BPEParams, build_tokenizer, train_bpe
+from diffusionlm.tokenizer.counting import count_words, first_bytes, plain_pieces
 from diffusionlm.tokenizer.pretokenize import split_words
-from diffusionlm.tokenizer.train import count_words, first_bytes, learn_merges, plain_pieces
+from diffusionlm.tokenizer.train import learn_merges
 from tests.diffusionlm.tokenizer.conftest import TEXT
 
 

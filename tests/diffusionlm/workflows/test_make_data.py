@@ -143,6 +143,7 @@ def test_cut_off_and_gone_on(tmp_path, monkeypatch, number, capsys):
             make_data(params)
     said = capsys.readouterr().err
     assert ("to go on: the same command with --resume auto" in said) == (number > 1)
+    assert ("1 finished shard is kept; to go on" in said) == (number == 2)
     assert (tmp_path / "shards").exists() == (number > 1)
     if number > 1:
         with pytest.raises(DataError, match=r"holds unfinished shards; add --resume auto to go on, choose another"):

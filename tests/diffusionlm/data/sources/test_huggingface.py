@@ -94,3 +94,21 @@ def test_mistakes_are_one_line_each(folder: Path, tmp_path: Path, streaming: boo
     assert "cannot read dataset 'no-such/data'" in message("no-such/data", offline=True)
     (tmp_path / "empty").mkdir()
     assert "cannot read dataset" in message(tmp_path / "empty")
+
+
+def test_the_size_of_the_text_where_it_is_not_streamed(folder: Path, tmp_path: Path) -> None:
+    import datasets
+
+    texts = [f"{i} " * (i % 50) for i in range(2000)]
+    saved = datasets.Dataset.from_dict({"text": texts, "other": ["x" * 500] * 2000})
+    saved.save_to_disk(str(tmp_path / "all"))
+    size = sum(map(len, texts))
+    expected = source(tmp_path / "all", tmp_path).expected_bytes
+    assert expected is not None
+    assert size <= expected < 1.1 * size
+    half = saved.shuffle(seed=0).select(range(1000))
+    half.save_to_disk(str(tmp_path / "half"))
+    expected = source(tmp_path / "half", tmp_path).expected_bytes
+    assert expected is not None
+    assert 0.4 * size < expected < 0.6 * size
+    assert source(folder, tmp_path, streaming=True).expected_bytes is None

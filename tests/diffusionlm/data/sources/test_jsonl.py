@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from pathlib import Path
 
 import pytest
 
+from diffusionlm.data.sources import jsonl
 from diffusionlm.data.sources.jsonl import JSONLParams, JSONLSource
 from diffusionlm.errors import DataError
 
@@ -61,3 +63,29 @@ def test_utf16_is_refused(tmp_path: Path, encoding: str) -> None:
     content = ("" if encoding == "utf-16" else "\ufeff") + '{"text": "x"}\n'
     with pytest.raises(DataError, match=r"^'.*a.jsonl' is UTF-16, and text must be UTF-8; convert it"):
         read(tmp_path / "a.jsonl", content.encode(encoding))
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz"])
+def test_the_size_of_the_text_is_told_from_a_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(jsonl, "SAMPLED_BYTES", 1 << 16)
+    rng = random.Random(0)
+    rows = [{"text": f"{rng.getrandbits(2000):x}\n", "meta": f"{rng.getrandbits(1000):x}"} for _ in range(3000)]
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(gzip.compress(content) if ending.endswith("gz") else content)
+    one = JSONLSource(JSONLParams(path=str(path)))
+    size = sum(map(len, one))
+    assert size < 0.7 * len(content), "the file itself is much larger"
+    assert abs(one.expected_bytes - size) < 0.3 * size
+
+
+def test_the_size_of_a_broken_file_is_that_of_its_good_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "abcde"}\n' * 10 + b"no json\n")
+    assert 40 <= JSONLSource(JSONLParams(path=str(path))).expected_bytes <= 60
+    path.write_bytes(b"")
+    assert JSONLSource(JSONLParams(path=str(path))).expected_bytes == 0
+    (tmp_path / "b.jsonl.gz").write_bytes(b"this is no gzip file")
+    assert JSONLSource(JSONLParams(path=str(tmp_path / "b.jsonl.gz"))).expected_bytes == 0

@@ -78,3 +78,11 @@ def test_a_column_of_something_else(tmp_path: Path) -> None:
             list(source(path, text_field=column))
     with pytest.raises(DataError, match="the corpus is empty"):
         list(source(path, text_field="nothing"))
+
+
+def test_the_size_of_the_text_is_in_the_metadata(tmp_path: Path) -> None:
+    texts = [f"{i} " * (i % 50) for i in range(5000)]
+    write(tmp_path / "a.parquet", text=texts, other=["x" * 500] * 5000)
+    write(tmp_path / "b.parquet", text=texts)
+    size = 2 * sum(map(len, texts))
+    assert size <= source(tmp_path / "*.parquet").expected_bytes < 1.1 * size

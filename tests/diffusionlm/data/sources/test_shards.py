@@ -57,3 +57,9 @@ def test_missing_folder(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     with pytest.raises(DataError, match=r"has no index.json"):
         list(ShardsSource(ShardsParams(path=tmp_path / "plain")))
+
+
+def test_the_size_of_the_text(source: ShardsSource) -> None:
+    assert source.expected_bytes == sum(map(len, DOCUMENTS))
+    side = SplitDocuments(source, 0.25, "train").expected_bytes
+    assert side == round(0.75 * source.expected_bytes)

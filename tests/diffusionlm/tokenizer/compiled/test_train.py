@@ -14,14 +14,26 @@ from hypothesis import strategies as st
 from diffusionlm.tokenizer import EOS, train_bpe
 from diffusionlm.tokenizer.compiled import train
 from diffusionlm.tokenizer.compiled.engine import PATTERN_CODES
+from diffusionlm.tokenizer.counting import count_words
 from diffusionlm.tokenizer.pretokenize import PATTERNS
-from diffusionlm.tokenizer.train import count_words, learn_merges
+from diffusionlm.tokenizer.train import learn_merges
+from diffusionlm.tokenizer.training import Words
 from tests.diffusionlm.tokenizer.conftest import TEXT
 from tests.diffusionlm.tokenizer.test_bpe import UNICODE
 
 
+def compiled_words(pieces: list[bytes], pattern: str = "gpt2", threads: int = 2) -> Words:
+    counter = train.ParallelCounter(PATTERN_CODES[pattern], threads)
+    counter.add(pieces)
+    return Words(*counter.gathered().words())
+
+
+def compiled_merges(pieces: list[bytes], n_merges: int, threads: int) -> list[tuple[bytes, bytes]] | None:
+    return train.learn_merges(compiled_words(pieces, threads=threads), n_merges)
+
+
 def compiled_counts(pieces: list[bytes], pattern: str = "gpt2", threads: int = 2) -> Counter[bytes]:
-    text, lengths, counts = train.count_words(pieces, PATTERN_CODES[pattern], threads).words()
+    text, lengths, counts = compiled_words(pieces, pattern, threads)
     place, found = 0, Counter()
     for length, count in zip(lengths.tolist(), counts.tolist(), strict=True):
         found[text[place : place + length].tobytes()] += count
@@ -42,14 +54,14 @@ def test_counts(pattern: str, texts: list[str], rest: bytes) -> None:
 def test_merges_with_many_ties(texts: list[str]) -> None:
     pieces = [text.encode() for text in texts]
     counts = count_words(pieces)
-    merges = train.learn_merges(pieces, 60, PATTERN_CODES["gpt2"], 1)
+    merges = compiled_merges(pieces, 60, 1)
     assert merges == (learn_merges(counts, 60) if counts else None)
 
 
 def test_merges_of_real_text() -> None:
     folder = Path(sysconfig.get_paths()["stdlib"])
     pieces = [path.read_bytes() for path in sorted(folder.glob("[a-c]*.py"))]
-    merges = train.learn_merges(pieces, 3000, PATTERN_CODES["gpt2"], 2)
+    merges = compiled_merges(pieces, 3000, 2)
     assert merges == learn_merges(count_words(pieces), 3000)
 
 
@@ -64,6 +76,6 @@ def test_the_whole_recipe_is_the_same() -> None:
     texts = [TEXT, f"cut {EOS} here", TEXT.upper()]
     one, other = (train_bpe(texts, 400, compiled=compiled) for compiled in (False, True))
     assert one.fingerprint() == other.fingerprint()
-    once = train.learn_merges([TEXT.encode()], 90, 0, 1)
+    once = compiled_merges([TEXT.encode()], 90, 1)
     for threads in (1, 3):  # the same words seven times over: the counts grow, their order stays
-        assert train.learn_merges([TEXT.encode()] * 7, 90, 0, threads) == once
+        assert compiled_merges([TEXT.encode()] * 7, 90, threads) == once
