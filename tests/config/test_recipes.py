@@ -1,6 +1,8 @@
 """Every packaged recipe: it opens with its command, holds only what differs from the defaults, and loads."""
 
+import re
 import tomllib
+from itertools import takewhile
 
 import pytest
 
@@ -45,6 +47,18 @@ def test_its_samples_fit_into_its_context(name):
 def test_it_opens_with_command_and_schema(name):
     text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
     assert text.splitlines()[0] == f"#:schema ../schemas/{command_of(name)}.json"
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_it_says_what_to_expect(name):
+    header = [
+        line[2:] for line in (RECIPES / f"{name}.toml").read_text(encoding="utf-8").splitlines() if line[:1] == "#"
+    ]
+    begin = next(i for i, line in enumerate(header) if line.startswith("Expected: "))
+    said = " ".join(takewhile(str.strip, header[begin:]))
+    assert re.search(r"\d\.\d", said) or "not measured" in said
+    assert "minutes" in said or "not measured" in said
+    assert f"--config {name}" in " ".join(header[:begin])
 
 
 def differing(tables, defaults, prefix=""):
