@@ -22,7 +22,7 @@ from benchmarking.measure import Quantiles, pair_ratios
 from benchmarking.rows import DataRow, append, check_header, here
 from benchmarking.worker import Contender, Facts, Measured, in_turns
 from diffusionlm.data.batch import Batch, concatenate
-from diffusionlm.data.encode import EncodedDocuments
+from diffusionlm.data.encode import EncodedDocuments, content_fingerprint
 from diffusionlm.data.rows import RowLoader
 from diffusionlm.data.shards import open_shards, write_index, write_shard
 from diffusionlm.data.stream import stream
@@ -149,7 +149,8 @@ def bench_data(params: BenchDataParams) -> DataBench:
 
 def write_synthetic(folder: Path, params: BenchDataParams) -> None:
     """Write shards of random tokens, whose documents have exponentially distributed lengths."""
-    rng, left, names, headers = np.random.default_rng(params.seed), params.tokens, [], []
+    rng, left = np.random.default_rng(params.seed), params.tokens
+    names, headers, all_hashes = [], [], []
     while left > 0:
         n = min(left, params.shard_tokens)
         lengths = rng.exponential(params.document_tokens, n // params.document_tokens + 1).astype(np.int64) + 2
@@ -157,12 +158,14 @@ def write_synthetic(folder: Path, params: BenchDataParams) -> None:
         tokens = rng.integers(1, VOCABULARY, int(lengths.sum()), dtype=np.uint16)
         tokens[np.cumsum(lengths) - 1] = EOS
         hashes = rng.integers(0, 1 << 63, len(lengths), dtype=np.uint64)
+        all_hashes.append(hashes)
         part = EncodedDocuments(tokens, lengths, lengths - 1, hashes)
         names.append(f"shard-{len(names):05d}.bin")
         path = folder / names[-1]
         headers.append(write_shard(path, [part], tokenizer="synthetic", vocab_size=VOCABULARY, eos_id=EOS))
         left -= n
-    write_index(folder, names, headers, "synthetic")
+    documents, total = sum(header.n_documents for header in headers), sum(header.n_tokens for header in headers)
+    write_index(folder, names, headers, content_fingerprint("synthetic", all_hashes, documents, total))
 
 
 def _row(params: BenchDataParams, name: str, measured: Measured, reference: Measured) -> DataRow:
