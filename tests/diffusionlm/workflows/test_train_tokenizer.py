@@ -279,7 +279,7 @@ def test_killed_at_random_moments(tmp_path, seed):
     words = ["--set", source, "--set", "tokenizer.vocab_size=300", "--set", "save_seconds=0.01"]
     command = [sys.executable, "-c", COMMAND, *words, "--output"]
     subprocess.run([*command, tmp_path / "whole"], check=True, capture_output=True)
-    out = tmp_path / "out"
+    out, cut_off = tmp_path / "out", 0
     for how in (*[signal.SIGKILL] * 4, signal.SIGTERM):
         wanted = rng.randint(1, 6)  # time alone would mostly hit the start of the program: so many saves first
         with subprocess.Popen([*command, out, "--resume", "auto"], stdout=subprocess.DEVNULL) as process:
@@ -289,6 +289,10 @@ def test_killed_at_random_moments(tmp_path, seed):
                 time.sleep(0.002)
             time.sleep(rng.uniform(0.0, 0.02))
             process.send_signal(how)
-        assert process.returncode == (-how if how == signal.SIGKILL else 128 + how), "it was done too early"
+        if process.returncode == 0:  # on a busy machine it may be done before it is killed
+            break
+        assert process.returncode == (-how if how == signal.SIGKILL else 128 + how)
+        cut_off += 1
+    assert cut_off > 0, "it was never cut off"
     subprocess.run([*command, out, "--resume", "auto"], check=True, capture_output=True)
     assert files(out) == files(tmp_path / "whole")
