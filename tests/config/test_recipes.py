@@ -54,7 +54,7 @@ def test_it_says_what_to_expect(name):
     header = [
         line[2:] for line in (RECIPES / f"{name}.toml").read_text(encoding="utf-8").splitlines() if line[:1] == "#"
     ]
-    begin = next(i for i, line in enumerate(header) if line.startswith("Expected: "))
+    (begin,) = (i for i, line in enumerate(header) if line.startswith("Expected: "))
     said = " ".join(takewhile(str.strip, header[begin:]))
     assert re.search(r"\d\.\d", said) or "not measured" in said
     assert "minutes" in said or "not measured" in said
