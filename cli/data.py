@@ -15,48 +15,57 @@ import typer
 from cli import app as frame
 from cli.usage import Command, Group, whole
 
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="A text, .jsonl or .parquet file or pattern, a folder of .txt files or of shards, or python-stdlib; "
+        "--set data.source.KEY says more.",
+    ),
+]
+ItsTokenizer = Annotated[
+    str | None,
+    typer.Option("--tokenizer", metavar="PATH", help="A tokenizer folder or tokenizer.json; or byte; or bpe."),
+]
+Row = Annotated[int | None, typer.Option("--row", parser=whole, metavar="N", help="The first row to show.")]
+Rows = Annotated[
+    int | None, typer.Option("--rows", parser=whole, metavar="N", help="Rows to show; 0 = statistics alone.")
+]
+Side = Annotated[str | None, typer.Option("--side", metavar="SIDE", help="train, or validation for held-out rows.")]
+Time = Annotated[
+    str | None,
+    typer.Option(
+        "--time", metavar="T|drawn", help="Show the noise too, at time T (0 noise, 1 data) or as training draws."
+    ),
+]
+Tokens = Annotated[bool, typer.Option("--tokens", help="Show where tokens begin.")]
+Documents = Annotated[
+    int | None, typer.Option("--documents", parser=whole, metavar="N", help="Documents to measure, the first ones.")
+]
+Top = Annotated[int | None, typer.Option("--top", parser=whole, metavar="N", help="Most frequent tokens to list.")]
+NoStatistics = Annotated[bool, typer.Option("--no-statistics", help="Rows alone.")]
+Plot = Annotated[
+    str | None,
+    typer.Option("--plot", metavar="FILE.png", help="Draw the lengths of documents and frequencies of tokens."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
+
 
 def inspect(
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="PATH",
-            help="A text, .jsonl or .parquet file or pattern, a folder of .txt files or of shards, or python-stdlib; "
-            "--set data.source.KEY says more.",
-        ),
-    ] = None,
-    tokenizer: Annotated[
-        str | None,
-        typer.Option("--tokenizer", metavar="PATH", help="A tokenizer folder or tokenizer.json; or byte; or bpe."),
-    ] = None,
+    data: Data = None,
+    tokenizer: ItsTokenizer = None,
     checkpoint: frame.Checkpoint = None,
-    row: Annotated[int | None, typer.Option("--row", parser=whole, metavar="N", help="The first row to show.")] = None,
-    rows: Annotated[
-        int | None, typer.Option("--rows", parser=whole, metavar="N", help="Rows to show; 0 = statistics alone.")
-    ] = None,
-    side: Annotated[
-        str | None, typer.Option("--side", metavar="SIDE", help="train, or validation for held-out rows.")
-    ] = None,
-    time: Annotated[
-        str | None,
-        typer.Option(
-            "--time", metavar="T|drawn", help="Show the noise too, at time T (0 noise, 1 data) or as training draws."
-        ),
-    ] = None,
-    tokens: Annotated[bool, typer.Option("--tokens", help="Show where tokens begin.")] = False,
-    documents: Annotated[
-        int | None, typer.Option("--documents", parser=whole, metavar="N", help="Documents to measure, the first ones.")
-    ] = None,
-    top: Annotated[
-        int | None, typer.Option("--top", parser=whole, metavar="N", help="Most frequent tokens to list.")
-    ] = None,
-    no_statistics: Annotated[bool, typer.Option("--no-statistics", help="Rows alone.")] = False,
-    plot: Annotated[
-        str | None,
-        typer.Option("--plot", metavar="FILE.png", help="Draw the lengths of documents and frequencies of tokens."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+    row: Row = None,
+    rows: Rows = None,
+    side: Side = None,
+    time: Time = None,
+    tokens: Tokens = False,
+    documents: Documents = None,
+    top: Top = None,
+    no_statistics: NoStatistics = False,
+    plot: Plot = None,
+    json: Json = False,
     config: frame.Config = None,
     settings: frame.Settings = None,
     print_config: frame.PrintConfig = False,
@@ -113,7 +122,7 @@ def verify(
         str | None,
         typer.Option(metavar="PATH", help="A tokenizer's folder or tokenizer.json that must be the shards'."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
+    json: Json = False,
     config: frame.Config = None,
     settings: frame.Settings = None,
     print_config: frame.PrintConfig = False,

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from diffusionlm.data.resume import Kind, damaged, read_record, write_record
+from diffusionlm.data.resume import Kind, read_record, write_record
 from diffusionlm.data.shards import write_atomically
 from diffusionlm.errors import DataError
 from diffusionlm.tokenizer.training import Words
@@ -72,12 +72,13 @@ def read_making(folder: Path) -> Making | None:
     Raises:
         DataError: It is damaged or of another version.
     """
-    record = read_record(folder, TOKENIZER)
-    if record is None:
-        return None
-    if not isinstance(finished := record.get("finished"), bool):
-        raise damaged(folder, TOKENIZER)
-    return Making(record["settings"], finished)
+
+    def build(record: dict[str, Any]) -> Making:
+        if not isinstance(record["finished"], bool):
+            raise TypeError("finished is a bool")
+        return Making(record["settings"], record["finished"])
+
+    return read_record(folder, TOKENIZER, build)
 
 
 def write_counted(folder: Path, counted: Counted) -> None:
@@ -105,7 +106,7 @@ def read_counted(folder: Path) -> Counted | None:
     """Return what ``words.bin`` holds; None where there is none.
 
     Raises:
-        DataError: It is torn or damaged.
+        DataError: It is torn or damaged, or says what no run can have written.
     """
     path = folder / WORDS
     try:
@@ -116,9 +117,19 @@ def read_counted(folder: Path) -> Counted | None:
                 raise DataError(f"{str(path)!r} is damaged: its SHA-256 is not the recorded one")
             handle.seek(begin)
             about = json.loads(handle.readline())
-            size = path.stat().st_size - handle.tell() - 16 * about["words"]
+            numbers = [about[name] for name in ("documents", "bytes", "last_document", "words")]
+            if any(type(number) is not int or number < 0 for number in numbers):
+                raise ValueError
+            documents, read, last_document, words = numbers
+            size = path.stat().st_size - handle.tell() - 16 * words
+            if size < 0:
+                raise ValueError
             text = np.fromfile(handle, dtype=np.uint8, count=size)
-            lengths, counts = (np.fromfile(handle, dtype="<i8", count=about["words"]) for _ in range(2))
+            lengths, counts = (np.fromfile(handle, dtype="<i8", count=words) for _ in range(2))
+            if (lengths < 1).any() or (counts < 1).any() or int(lengths.sum()) != size:
+                raise ValueError
     except FileNotFoundError:
         return None
-    return Counted(about["documents"], about["bytes"], about["last_document"], Words(text, lengths, counts))
+    except (ValueError, KeyError, TypeError):  # the hash is right: a writer that was wrong
+        raise DataError(f"{str(path)!r} holds no words that were counted") from None
+    return Counted(documents, read, last_document, Words(text, lengths, counts))

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusionlm.data.resume import JOURNAL, Kind, check_settings, damaged, read_record, write_record
+from diffusionlm.data.resume import JOURNAL, Kind, check_settings, read_record, write_record
 from diffusionlm.data.shards import ShardHeader, read_shard, remove_temporaries
 from diffusionlm.errors import DataError
 
@@ -100,15 +100,13 @@ def read_journal(folder: Path) -> Journal | None:
     Raises:
         DataError: It is damaged or of another version.
     """
-    record = read_record(folder, SHARDS)
-    if record is None:
-        return None
-    try:
+
+    def build(record: dict[str, Any]) -> Journal:
         shards = [{**shard, "header": ShardHeader(**shard["header"])} for shard in record["shards"]]
         finished = tuple(FinishedShard(**shard) for shard in shards)
         return Journal(folder, record["settings"], finished, record["duplicates"])
-    except (KeyError, TypeError):
-        raise damaged(folder, SHARDS) from None
+
+    return read_record(folder, SHARDS, build)
 
 
 def continue_journal(folder: Path, settings: Mapping[str, Any]) -> Journal | None:

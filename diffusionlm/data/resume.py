@@ -8,10 +8,10 @@ stays when all is done, as the record of what the folder was made from.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from diffusionlm.data.shards import write_atomically
 from diffusionlm.data.split import document_hash
@@ -19,6 +19,7 @@ from diffusionlm.errors import DataError
 
 JOURNAL = "journal.json"
 VERSION = 1
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,13 @@ def write_record(folder: Path, kind: Kind, settings: Mapping[str, Any], **conten
     write_atomically(folder / JOURNAL, [(json.dumps(record, indent=1) + "\n").encode()])
 
 
-def read_record(folder: Path, kind: Kind) -> dict[str, Any] | None:
+def read_record(folder: Path, kind: Kind, build: Callable[[dict[str, Any]], T]) -> T | None:
     """Return what the journal of a folder holds; None if it has none of this kind.
+
+    Args:
+        folder, kind: The folder, and what it is made to hold.
+        build: Makes the result of the journal's table, ``settings`` a table in it; its ValueError, KeyError or
+            TypeError means a damaged journal.
 
     Raises:
         DataError: It is damaged or of another version.
@@ -61,19 +67,15 @@ def read_record(folder: Path, kind: Kind) -> dict[str, Any] | None:
         record = json.loads(path.read_bytes())
         version = record["version"]
         if version == VERSION:
-            return {**record, "settings": dict(record["settings"])} if record["format"] == kind.format else None
+            whole = {**record, "settings": dict(record["settings"])}
+            return build(whole) if record["format"] == kind.format else None
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError):
-        raise damaged(folder, kind) from None
+        raise DataError(f"{str(path)!r} is damaged; remove the folder and {kind.again}") from None
     raise DataError(
         f"{str(path)!r} has format version {version}, this program reads {VERSION}; remove the folder and {kind.again}"
     )
-
-
-def damaged(folder: Path, kind: Kind) -> DataError:
-    """Return the error about a journal that cannot be read."""
-    return DataError(f"{str(folder / JOURNAL)!r} is damaged; remove the folder and {kind.again}")
 
 
 def check_settings(folder: Path, kind: Kind, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

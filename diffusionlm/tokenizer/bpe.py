@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffusionlm.errors import TokenizerError
-from diffusionlm.tokenizer import alphabet, files, tokenizer_json
+from diffusionlm.tokenizer import alphabet, files, tokenizer_json_write
 from diffusionlm.tokenizer.base import PlainEncoder, Text, Tokenizer, pack
 from diffusionlm.tokenizer.compiled import available, worthwhile
 from diffusionlm.tokenizer.ids import collected
@@ -222,7 +222,7 @@ class BPETokenizer(Tokenizer):
     # Files
 
     def save(self, folder: Path) -> None:
-        everything = {files.JSON: tokenizer_json.write(self._parts())}
+        everything = {files.JSON: tokenizer_json_write.write(self._parts())}
         if not self._is_gpt2s_kind():
             files.write_folder(folder, "json", everything)
             return

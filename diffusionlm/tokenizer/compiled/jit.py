@@ -3,7 +3,7 @@
 Numba keeps machine code beside the one file that a function stands in, and looks at that file alone to see whether it
 still holds. What a function calls in another file is compiled into it: after a change there, or after an upgrade that
 leaves the caller's file as it was, the old code would run on. Here the cache's folder is named after the sources of
-them all; folders of other sources are removed.
+them all. Folders of other sources are removed when they are old: a process that began with those sources may still run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from numba.core import config
 from numba.misc.appdirs import AppDirs
 
 _SETTING = "CACHE_DIR"
+STALE_SECONDS = 30 * 24 * 3600
+"""A folder of other sources in which nothing was written for so long is nobody's any more."""
 PREFIX = "numba-"
 """How the names of the folders begin."""
 
@@ -46,9 +50,17 @@ def cache_folder() -> Path:
         parent = Path(AppDirs(appname="flowlm", appauthor=False).user_cache_dir)
     folder = parent / folder_name(here)
     if not folder.is_dir():
-        for other in parent.glob(f"{PREFIX}*"):
-            shutil.rmtree(other, ignore_errors=True)
+        _remove_stale(parent, folder)
     return folder
+
+
+def _remove_stale(parent: Path, current: Path) -> None:
+    """Remove the old folders of other sources."""
+    for other in parent.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # another process may be removing it, too
+            newest = max(path.stat().st_mtime for path in (other, *other.iterdir()))
+            if other != current and time.time() - newest > STALE_SECONDS:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -40,6 +41,24 @@ def test_every_damage_is_noticed(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"words.bin' is damaged: its SHA-256 is not the recorded one$"):
             read_counted(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[]\n",
+        b'{"documents": 1}\n',
+        b'{"documents": 1, "bytes": 2, "last_document": 3, "words": "4"}\n',
+        b'{"documents": 1, "bytes": 2, "last_document": 3, "words": 4}\n',
+        b'{"documents": 1, "bytes": 2, "last_document": 3, "words": 0}\ntext',
+        b'{"documents": 1, "bytes": 2, "last_document": 3, "words": 1}\na' + bytes([1] + [0] * 15),
+        b"no json\n",
+    ],
+)
+def test_what_no_run_wrote_is_refused_though_its_hash_is_right(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / WORDS).write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    with pytest.raises(DataError, match=r"words.bin' holds no words that were counted$"):
+        read_counted(tmp_path)
 
 
 def test_a_full_disk_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 import time
 from multiprocessing.connection import Connection
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from diffusionlm.runlog import resident
 from diffusionlm.runlog.resident import PeakMemory, anonymous_mib, peak_mib, resident_mib
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc, on Linux")
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux says what a process holds now")
 
 
+@LINUX
 def test_a_peak_stays_and_what_is_held_does_not() -> None:
     before = anonymous_mib()
     block = bytearray(b"x") * (200 << 20)
@@ -28,6 +33,7 @@ def hold(pipe: Connection) -> None:
     time.sleep(60)
 
 
+@LINUX
 def test_a_worker_counts_even_after_it_has_ended() -> None:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -42,3 +48,22 @@ def test_a_worker_counts_even_after_it_has_ended() -> None:
     worker.join()
     assert peak_mib(worker.pid) == 0.0
     assert memory.mib > peak_mib() + 100
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("linux", 1024), ("darwin", 1)])
+def test_where_the_system_does_not_say_it_is_the_peak(
+    monkeypatch: pytest.MonkeyPatch, platform: str, unit: int
+) -> None:
+    """macOS has no /proc, and its getrusage counts in bytes where Linux counts in KiB."""
+    usage = SimpleNamespace(ru_maxrss=300 * (1 << 20) // unit)
+    monkeypatch.setattr(resident, "_status", lambda name, process=None: None)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(resident.resource, "getrusage", lambda who: usage)
+    assert peak_mib() == resident_mib() == anonymous_mib() == 300.0
+    assert peak_mib(os.getpid()) == 300.0
+    assert peak_mib(1) == 0.0, "of another process nothing is known"
+
+
+def test_a_system_without_proc_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resident, "Path", lambda *parts: Path("/no/such/folder", *parts[1:]))
+    assert resident._status("VmRSS") is None

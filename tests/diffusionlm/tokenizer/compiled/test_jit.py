@@ -1,5 +1,7 @@
 """Machine code is kept by the sources of all compiled functions, so that none runs on with old code of another file."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -28,10 +30,19 @@ def test_compiled_functions_are_kept_there_and_numba_is_left_as_it_was(monkeypat
     assert config.CACHE_DIR == "somewhere else"  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_numbas_own_setting_is_kept_and_old_code_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbas_own_setting_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path), raising=False)
-    (tmp_path / "numba-old").mkdir()
-    (tmp_path / "other").mkdir()
-    folder = jit.cache_folder.__wrapped__()
-    assert folder == tmp_path / jit.folder_name(Path(jit.__file__).parent)
-    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    assert jit.cache_folder.__wrapped__() == tmp_path / jit.folder_name(Path(jit.__file__).parent)
+
+
+def test_only_old_code_of_other_sources_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that began before the sources changed still writes to its folder."""
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path), raising=False)
+    long_ago = time.time() - 1.1 * jit.STALE_SECONDS
+    for name in ("numba-old", "numba-live", "other"):
+        (tmp_path / name / "code").mkdir(parents=True)
+        for path in (tmp_path / name / "code", tmp_path / name):
+            os.utime(path, (long_ago, long_ago))
+    os.utime(tmp_path / "numba-live" / "code")
+    jit.cache_folder.__wrapped__()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["numba-live", "other"]
