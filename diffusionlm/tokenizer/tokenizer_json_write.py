@@ -1,4 +1,4 @@
-"""``tokenizer.json`` written from plain parts: what ``tokenizer_json`` reads, for the package ``tokenizers`` to load."""
+"""``tokenizer.json`` written from plain parts: what ``tokenizer_json`` reads and the package ``tokenizers`` loads."""
 
 from __future__ import annotations
 
