@@ -62,8 +62,8 @@ def read_tensors(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(str(path), framework="pt", device=device) as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118  (not a mapping)
             metadata = file.metadata() or {}
         aliases = json.loads(metadata["aliases"]) if "aliases" in metadata else {}
         return {**tensors, **{name: tensors[target] for name, target in aliases.items()}}

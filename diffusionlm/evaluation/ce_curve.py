@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from diffusionlm.data.batch import Batch
+from diffusionlm.device import arithmetic_device
 from diffusionlm.errors import DataError
 from diffusionlm.evaluation.likelihood import ScoredModel
 from diffusionlm.objective.base import Term
@@ -69,17 +70,18 @@ def ce_curve(
         process: Any.
         batches: Rows of clean tokens, each window once; frozen positions are context, not scored.
         seed: Seed of the noise.
-        device: Where the batches go.
+        device: Where the model is; the batches go to where its arithmetic happens.
 
     Raises:
         DataError: There is nothing to score.
     """
-    totals, tokens, was_training = torch.zeros(len(TIMES), dtype=torch.float64, device=device), 0, model.training
+    place, tokens, was_training = arithmetic_device(device), 0, model.training
+    totals = torch.zeros(len(TIMES), dtype=torch.float64, device=place)
     model.train(False)
     try:
         with torch.no_grad():
             for batch in batches:
-                moved = batch.to(device)
+                moved = batch.to(place)
                 tokens += int(moved.editable.sum())
                 totals += torch.stack([_at(model, process, moved, step, seed) for step in range(len(TIMES))])
     finally:

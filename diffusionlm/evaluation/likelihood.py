@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from diffusionlm.data.batch import Batch
+from diffusionlm.device import arithmetic_device
 from diffusionlm.errors import DataError, PairingError
 from diffusionlm.evaluation.summary import BoundName, Estimator, LikelihoodReport, WindowScores, summarise
 from diffusionlm.objective.base import Term
@@ -131,7 +132,7 @@ def score_windows(
         estimator: ``exact_count`` (lower variance) or ``bernoulli``; discrete processes have the choice.
         bound: The negative ELBO, for which the network's head is converted to the leave-one-out predictive; or the
             generalised KL, a loose bound for noise that can look like text, at the posterior.
-        device: Where the batches go.
+        device: Where the model is; the batches go to where its arithmetic happens.
         on_rows: Called with the number of rows just scored, for a progress bar.
 
     Raises:
@@ -145,14 +146,15 @@ def score_windows(
     draws = draws if process.random else 1  # the others would repeat the first
     if bound == "gkl":
         GKL.check(type(process))
-    lengths = torch.as_tensor(byte_lengths, dtype=torch.int64).to(device)
+    place = arithmetic_device(device)
+    lengths = torch.as_tensor(byte_lengths, dtype=torch.int64).to(place)
     parts: list[tuple[np.ndarray, ...]] = []
     rows, was_training = 0, model.training
     model.train(False)
     try:
         with torch.no_grad():
             for batch in batches:
-                parts.append(_score_batch(model, process, batch.to(device), lengths, draws, seed, estimator, bound))
+                parts.append(_score_batch(model, process, batch.to(place), lengths, draws, seed, estimator, bound))
                 rows += draws * len(batch)
                 if on_rows is not None:
                     on_rows(draws * len(batch))

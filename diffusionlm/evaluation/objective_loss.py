@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from diffusionlm.data.batch import Batch
+from diffusionlm.device import arithmetic_device
 from diffusionlm.objective import Objective
 from diffusionlm.objective.engine import loss_sum, prepare
 from diffusionlm.rng import key
@@ -31,17 +32,18 @@ def objective_loss(
         batches: Held-out rows.
         draws: Noise draws per row.
         seed: Of the noise, a stream apart from training's.
-        device: Where the batches go.
+        device: Where the model is; the batches go to where its arithmetic happens.
     """
-    total, count, training = 0.0, 0, model.training
+    total, count, training, place = 0.0, 0, model.training, arithmetic_device(device)
     model.eval()
     try:
         with torch.no_grad():
             for number, batch in enumerate(batches):
                 for draw in range(draws):
                     rows = torch.arange(len(batch))
-                    moved = batch.to(device)
-                    prepared = prepare(objective, moved, key(seed, "held-out"), number * draws + draw, rows, len(batch))
+                    prepared = prepare(
+                        objective, batch.to(place), key(seed, "held-out"), number * draws + draw, rows, len(batch)
+                    )
                     total += float(loss_sum(model, prepared).total)
                     count += int(prepared.denominator)
     finally:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from diffusionlm.device import arithmetic_device
 from diffusionlm.errors import ConfigError
 from diffusionlm.generation.canvas import Canvas, Template, lay_out
 from diffusionlm.generation.loop import Observer, Sampled, sample
@@ -53,7 +54,7 @@ def complete(
     """Fill the holes of every template, in batches of similar length; results in the order of ``templates``.
 
     Args:
-        model: Its device is where sampling runs; its mode is restored.
+        model: Sampling runs on its device, or beside one without float64; its mode is restored.
         process: The noising process that the model was trained with.
         templates: The canvases; number i is sample ``first_sample`` + i.
         params: Sampler, steps, filters, seed, batch size.
@@ -69,7 +70,7 @@ def complete(
     sampler = params.build_sampler(process)
     params.check(process)
     _check_shift(model, templates)
-    device = next(model.parameters()).device
+    device = arithmetic_device(next(model.parameters()).device)
     order = sorted(range(len(templates)), key=lambda i: templates[i].length)
     results: dict[int, Completed] = {}
     with evaluating(model):

@@ -64,7 +64,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         rows, classes = hidden.shape[0], weight.shape[0]
         accurate = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-        head, row_weight = weight.detach().to(hidden.dtype), row_weight.to(accurate)
+        target, head, place = target.to(hidden.device), weight.detach().to(hidden.dtype), row_weight.device
+        row_weight = row_weight.to(accurate).to(hidden.device)
         need_hidden, need_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
         nll = torch.empty(rows, dtype=accurate, device=hidden.device)
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
@@ -81,16 +82,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad_weight += logits.t() @ h
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.mark_non_differentiable(nll)
-        return (nll * row_weight).sum(), nll
+        return (nll * row_weight).sum().to(place), nll.to(place)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         scale = grads[0]
         if grad_hidden is not None:
-            grad_hidden = grad_hidden * scale.to(grad_hidden.dtype)
+            grad_hidden = grad_hidden * scale.to(grad_hidden)
         if grad_weight is not None:
-            grad_weight = grad_weight * scale
+            grad_weight = grad_weight * scale.to(grad_weight)
         return grad_hidden, grad_weight, None, None
 
 
@@ -103,11 +104,12 @@ def linear_cross_entropy(
         hidden: (N, D) float16, bfloat16, float32 or float64 states of the scored rows.
         weight: (K, D) head.
         target: (N,) int64 classes.
-        row_weight: (N,) weights, any float dtype; no gradient flows to them.
+        row_weight: (N,) weights, any float dtype; no gradient flows to them. Like ``target``, they may be on another
+            device than the states.
 
     Returns:
         The scalar Σ_n w_n·CE_n, differentiable in ``hidden`` and ``weight``, and (N,) CE without gradient; both
-        float32 (float64 for float64 input).
+        float32 (float64 for float64 input), on the device of ``row_weight``.
     """
     if not torch.is_grad_enabled():
         # A Function sees only whether its inputs want gradients; under no_grad it would form them for nothing.

@@ -47,10 +47,10 @@ def _loss_slices(
     ``first`` is the number of the chunk's first row among all; ``row_weight`` and ``values``, (n,), are the chunk's.
     """
     rows, classes = logits.shape
-    size = max(1, SLICE_ELEMENTS // classes) if logits.device.type == "cpu" else rows
+    size = max(1, SLICE_ELEMENTS // classes) if row_weight.device.type == "cpu" else rows
     for start in range(0, rows, size):
         part = slice(start, min(start + size, rows))
-        leaf = logits[part].detach()
+        leaf = logits[part].detach().to(row_weight.device)
         with torch.set_grad_enabled(gradient):
             one = loss(leaf.requires_grad_(gradient), slice(first + part.start, first + part.stop)).to(values.dtype)
             values[part] = one.detach()
@@ -67,7 +67,7 @@ class _LinearRowLoss(torch.autograd.Function):
         accurate = torch.promote_types(hidden.dtype, torch.float32)
         head, row_weight = weight.detach().to(hidden.dtype), row_weight.to(accurate)
         need_hidden, need_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
-        values = torch.empty(rows, dtype=accurate, device=hidden.device)
+        values = torch.empty(rows, dtype=accurate, device=row_weight.device)
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=accurate) if need_weight else None
         size = chunk_rows(rows, classes)
@@ -90,9 +90,9 @@ class _LinearRowLoss(torch.autograd.Function):
         grad_hidden, grad_weight = ctx.saved_tensors
         scale = grads[0]
         if grad_hidden is not None:
-            grad_hidden = grad_hidden * scale.to(grad_hidden.dtype)
+            grad_hidden = grad_hidden * scale.to(grad_hidden)
         if grad_weight is not None:
-            grad_weight = (grad_weight * scale).to(grad_weight.dtype)
+            grad_weight = grad_weight * scale.to(grad_weight)
         return grad_hidden, grad_weight, None, None
 
 
@@ -104,11 +104,13 @@ def linear_row_loss(
     Args:
         hidden: (N, D) float16, bfloat16, float32 or float64 states of the scored rows.
         weight: (K, D) head.
-        row_weight: (N,) weights, any float dtype; no gradient flows to them.
+        row_weight: (N,) weights, any float dtype; no gradient flows to them. They may be on another device than the
+            states; the loss is computed there.
         loss: From logits (n, K), float32 (float64 for float64 states), of rows given by a slice of the N.
 
     Returns:
-        The scalar Σ_n w_n·f_n, differentiable in ``hidden`` and ``weight``, and (N,) f without gradient.
+        The scalar Σ_n w_n·f_n, differentiable in ``hidden`` and ``weight``, and (N,) f without gradient; both
+        on the device of ``row_weight``.
     """
     if not torch.is_grad_enabled():
         # A Function sees only whether its inputs want gradients; under no_grad it would form them for nothing.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from diffusionlm.device import arithmetic_device
 from diffusionlm.lazy import torch
 
 
@@ -29,7 +30,7 @@ class KVCache:
 
     Attributes:
         keys, values: One (B, H_kv, T, d) tensor per layer.
-        valid: (B, T) bool, the columns that may be read.
+        valid: (B, T) bool, the columns that may be read; with the canvases, on the device of the arithmetic.
 
     Args:
         layers: Number of layers.
@@ -40,7 +41,7 @@ class KVCache:
     def __init__(self, layers: int, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> None:
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
-        self.valid = torch.zeros((shape[0], shape[2]), dtype=torch.bool, device=device)
+        self.valid = torch.zeros((shape[0], shape[2]), dtype=torch.bool, device=arithmetic_device(device))
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,14 @@ class NewColumns:
         return partial(self._exchange, index)
 
     def _exchange(self, index: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        place = self.columns[:, None, :, None].expand_as(k)
+        rows = None if self.rows is None else self.rows.to(k.device)
+        place = self.columns.to(k.device)[:, None, :, None].expand_as(k)
         found = []
         for buffer, new in ((self.cache.keys[index], k), (self.cache.values[index], v)):
-            if self.rows is None:
+            if rows is None:
                 found.append(buffer.scatter_(2, place, new)[:, :, : self.width])
             else:
-                part = buffer[self.rows].scatter_(2, place, new)
-                buffer[self.rows] = part
+                part = buffer[rows].scatter_(2, place, new)
+                buffer[rows] = part
                 found.append(part[:, :, : self.width])
         return found[0], found[1]

@@ -133,12 +133,14 @@ def attention_pattern(layout: Layout, h: torch.Tensor, form: Form) -> torch.Tens
     """Return what ``attend`` takes as its mask, for states ``h`` (B, S, D)."""
     if uses_flex(layout, h, form):
         return flex_mask(layout, (h.shape[0], h.shape[1]), h.device)
-    return for_device(attention_mask(layout), h.dtype)
+    return for_device(attention_mask(layout), h)
 
 
-def for_device(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
-    """Return a mask in the form that its device adds fastest; made once, it serves every layer."""
-    return mask if mask is None or mask.device.type != "cpu" else as_bias(mask, dtype)
+def for_device(mask: torch.Tensor | None, h: torch.Tensor) -> torch.Tensor | None:
+    """Return a mask on the device of the states, in the form that it adds fastest; made once, it serves every layer."""
+    if mask is None:
+        return None
+    return as_bias(mask, h.dtype) if h.device.type == "cpu" else mask.to(h.device)
 
 
 def one_document(segments: torch.Tensor) -> bool:

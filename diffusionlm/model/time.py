@@ -35,8 +35,8 @@ class TimeEmbedding(nn.Module):
         self.inner = Linear(FEATURES, FEATURES, bias=True)
 
     def forward(self, t: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """Embed (B, T) times."""
-        return nn.functional.silu(self.inner(time_features(t, dtype)))
+        """Embed (B, T) times, which may be on the device of the arithmetic."""
+        return nn.functional.silu(self.inner(time_features(t, dtype).to(self.inner.weight.device)))
 
 
 class Modulation(nn.Module):

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from diffusionlm.device import arithmetic_device
 from diffusionlm.model.attention import Attention
 from diffusionlm.model.cache import Exchange, KVCache, NewColumns
 from diffusionlm.model.feedforward import FeedForward
@@ -116,7 +117,8 @@ class Transformer(nn.Module):
         """Return the final normalised states that predict tokens.
 
         Args:
-            x_t: (B, T) int64 noisy tokens, or a state that embeds itself.
+            x_t: (B, T) int64 noisy tokens, or a state that embeds itself. This and the other arguments are on the
+                model's device, or on the CPU beside one without float64.
             t: (B, T) times; ignored (and may be None) unless the model is conditioned on time.
             layout: Segments, positions and direction of attention.
             rows: (N,) int64 flat indices into B·T of the positions to predict; None = all.
@@ -126,14 +128,12 @@ class Transformer(nn.Module):
         Returns:
             (N, D) or (B, T, D) in ``compute_dtype``. With ``shift`` = 1 the state for token i is read at i − 1.
         """
-        is_ids = isinstance(x_t, torch.Tensor)
-        h = nn.functional.embedding(x_t, self.embedding) if is_ids else x_t.embed(self.embedding)
-        h = h.to(self.compute_dtype)
+        h = self._embed(x_t).to(self.compute_dtype)
         layout = layout.with_causal(layout.causal or self.params.causal)
         rope, mask = self._pattern(h, layout, new)
         condition = self._condition(t, h.dtype)
-        if rows is not None and self.params.shift:
-            rows = rows - self.params.shift
+        if rows is not None:
+            rows = (rows - self.params.shift).to(h.device)
         last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):
             exchange = None if new is None else new.layer(index)
@@ -145,19 +145,27 @@ class Transformer(nn.Module):
         h = self.norm(h)
         return h.roll(self.params.shift, dims=1) if rows is None and self.params.shift else h
 
+    def _embed(self, x_t: Tokens) -> torch.Tensor:
+        """Return (B, T, D) input states. A state that embeds itself does so where it is."""
+        table = self.embedding
+        if isinstance(x_t, torch.Tensor):
+            return nn.functional.embedding(x_t.to(table.device), table)
+        return x_t.embed(table.to(arithmetic_device(table.device))).to(table.device)
+
     def _pattern(
         self, h: torch.Tensor, layout: Layout, new: NewColumns | None
     ) -> tuple[Rope, torch.Tensor | BlockMask | None]:
         """Return the rotary tables of the columns, and what they see."""
         if new is None:
-            positions = (
-                torch.arange(h.shape[1], device=h.device)[None] if layout.positions is None else layout.positions
-            )
+            positions = layout.positions
+            if positions is None:
+                positions = torch.arange(h.shape[1], device=arithmetic_device(h.device))[None]
             mask = attention_pattern(layout, h, self.attention)
         else:
             positions = new.columns if layout.positions is None else layout.positions.gather(1, new.columns)
-            mask = for_device(cached_mask(layout, new.columns, new.readable()), h.dtype)
-        return rope_tables(positions, self.params.resolved_head_width, self.params.rope_theta, h.dtype), mask
+            mask = for_device(cached_mask(layout, new.columns, new.readable()), h)
+        cos, sin = rope_tables(positions, self.params.resolved_head_width, self.params.rope_theta, h.dtype)
+        return (cos.to(h.device), sin.to(h.device)), mask
 
     def new_cache(self, batch: int, length: int) -> KVCache:
         """Return an empty cache for ``batch`` canvases of ``length`` columns."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from diffusionlm.device import WITHOUT_FLOAT64
 from diffusionlm.errors import ConfigError
 from diffusionlm.lazy import torch
 
@@ -26,17 +27,20 @@ _COMPILED = "_orig_mod."
 
 
 def fetch(scalars: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """Return 0-dim tensors as Python numbers with a single transfer.
+    """Return 0-dim tensors as Python numbers with a single transfer from each device.
 
     Args:
-        scalars: Name to 0-dim tensor of any number type, on one device. float32 arrives exactly.
+        scalars: Name to 0-dim tensor of any number type. float32 arrives exactly.
     """
-    if not scalars:
-        return {}
-    first = next(iter(scalars.values()))
-    wide = torch.float32 if first.device.type == "mps" else torch.float64  # MPS has no float64
-    packed = torch.stack([scalar.detach().to(first.device, wide) for scalar in scalars.values()])
-    return dict(zip(scalars, packed.tolist(), strict=True))
+    by_device: dict[torch.device, list[str]] = {}
+    for name, scalar in scalars.items():
+        by_device.setdefault(scalar.device, []).append(name)
+    found: dict[str, float] = {}
+    for device, names in by_device.items():
+        wide = torch.float32 if device.type in WITHOUT_FLOAT64 else torch.float64
+        packed = torch.stack([scalars[name].detach().to(wide) for name in names])
+        found.update(zip(names, packed.cpu().tolist(), strict=True))
+    return {name: found[name] for name in scalars}
 
 
 def layer_of(parameter_name: str) -> str:

@@ -68,7 +68,7 @@ class ModelPredictor:
     """A model over canvases of one layout. Implements ``Predictor``.
 
     Args:
-        model: In evaluation mode, on the device of the canvases.
+        model: In evaluation mode, on the device of the canvases or on one without float64 beside it.
         layout: Segments of the canvases (0 = padding), or none where every row is full. A batch of a multiple of its
             rows repeats it.
         process: Says what the network is shown of a canvas; None = the canvas itself.
@@ -95,7 +95,7 @@ class ModelPredictor:
         view = View(z, t, layout) if self.process is None else self.process.canvas_view(z, t, layout)
         with torch.no_grad():
             logits = self.model.logits(self.model(view.tokens, view.t, view.layout, rows))
-        return checked(logits)
+        return checked(logits, rows.device)
 
     def _layout_of(self, samples: torch.Tensor) -> Layout:
         """Return the layout of some rows of a batch (S,)."""
@@ -147,7 +147,7 @@ class CachedPredictor:
         with torch.no_grad():
             logits = self.model.logits(self.model(tokens, times, layout, at, new))
         cache.valid |= needed & settled
-        return checked(logits)
+        return checked(logits, rows.device)
 
     def _seen(self, layout: Layout, rows: torch.Tensor, batch: int, length: int) -> torch.Tensor:
         """Return (B, T) bool: the columns that some wanted position sees, directly or through others."""
@@ -161,8 +161,8 @@ class CachedPredictor:
         return seen if layout.segments is None else seen & (layout.segments > 0)
 
 
-def checked(logits: torch.Tensor) -> torch.Tensor:
-    """Return the logits in the precision that samplers compute in.
+def checked(logits: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return the logits where samplers compute, and in the precision that they compute in.
 
     Raises:
         DivergedError: A logit is not a number or infinitely large. Without the check a sampler would fail further on,
@@ -173,7 +173,7 @@ def checked(logits: torch.Tensor) -> torch.Tensor:
             "the network's answer is not a number: its training diverged; train again with a lower learning rate, or "
             "sample an earlier checkpoint"
         )
-    return logits if logits.dtype == torch.float64 else logits.float()
+    return (logits if logits.dtype == torch.float64 else logits.float()).to(device)
 
 
 def renumbered(samples: torch.Tensor, batch: int) -> torch.Tensor:

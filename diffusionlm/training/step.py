@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from diffusionlm.data.batch import Batch
+from diffusionlm.device import arithmetic_device
 from diffusionlm.objective.base import Objective
 from diffusionlm.objective.engine import Network, Prepared, loss_sum, prepare
 from diffusionlm.optim import EMA, GradientNorm, Optimizer, clip_gradients
@@ -75,11 +76,12 @@ class TrainStep:
     ) -> None:
         self.model, self.parameters, self.objective = model, parameters, objective
         self.optimizer, self.ema = optimizer, ema
-        self.clip_norm, self.device, self.rank, self.world = clip_norm, device, rank, world
+        self.clip_norm, self.rank, self.world = clip_norm, rank, world
+        self.device = arithmetic_device(device)  # of batches, noise and losses
         self.seed = seed
         self.noise_seed = key(seed, "training")
         self.nvtx = nvtx if nvtx is not None else Nvtx(False)
-        self.levels = LevelLoss(objective.process, device)
+        self.levels = LevelLoss(objective.process, self.device)
 
     def __call__(
         self, batches: Sequence[Batch], step: int, lr_multiplier: float, probe: NormProbe | None = None

@@ -57,7 +57,7 @@ class BenchTrainParams(CommandParams):
     rival: bool = True
     """Time a transformers-based masked-diffusion step of the same shape as well (needs the dev group)."""
     device: Device = "auto"
-    """Where to compute; auto = CUDA, else CPU; mps is not supported yet."""
+    """Where to compute; auto = CUDA, else MPS, else CPU."""
     threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """CPU threads of torch; 0 = torch's own choice."""
     warmup: int = Field(default=3, ge=0)
@@ -94,7 +94,7 @@ class BenchInferParams(CommandParams):
     precision: Precision = "fp32"
     """Arithmetic of the network."""
     device: Device = "auto"
-    """Where to compute; auto = CUDA, else CPU; mps is not supported yet."""
+    """Where to compute; auto = CUDA, else MPS, else CPU."""
     threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """CPU threads of torch; 0 = torch's own choice."""
     warmup: int = Field(default=1, ge=0)

@@ -211,7 +211,7 @@ class CompareParams(CommandParams):
     plots: bool = True
     """Draw the results as PNG (needs matplotlib)."""
     device: Device = "auto"
-    """Where to compute; auto = CUDA, else CPU; mps is not supported yet."""
+    """Where to compute; auto = CUDA, else MPS, else CPU."""
     threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """CPU threads of torch; 0 = torch's own choice."""
     format: Literal["text", "json"] = "text"

@@ -17,20 +17,16 @@ _LARGEST_HEAP_BLOCK = 32 << 20
 
 
 def choose_device(wanted: Device) -> torch.device:
-    """Return the device to compute on; ``auto`` is CUDA where there is a GPU, else the CPU.
+    """Return the device of the network; ``auto`` is CUDA where it is there, else MPS where that is, else the CPU.
 
     Raises:
-        ConfigError: It was named and is not there, or is MPS, which cannot compute in float64.
+        ConfigError: It was named and is not there.
     """
-    if wanted == "mps":
-        raise ConfigError(
-            "device 'mps' is not supported yet: noise levels and sampling are float64, which MPS does not have; "
-            'set device = "cpu"'
-        )
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
-        raise ConfigError('device \'cuda\' is not available here; set device = "auto" or "cpu"')
-    return torch.device("cuda" if there and wanted != "cpu" else "cpu")
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if wanted in there and not there[wanted]():
+        raise ConfigError(f'device {wanted!r} is not available here; set device = "auto" or "cpu"')
+    found = next((name for name in there if there[name]()), "cpu") if wanted == "auto" else wanted
+    return torch.device(found)
 
 
 def training_dtype(precision: Literal["auto", "fp32", "bf16"], device: torch.device) -> torch.dtype:

@@ -49,7 +49,7 @@ class RunParams(Strict):
     seed: int = Field(default=0, ge=0)
     """Seed of everything random in training: initialisation, data order, noise, dropout."""
     device: Device = "auto"
-    """Where to train; auto = CUDA, else CPU; mps is not supported yet."""
+    """Where to train; auto = CUDA, else MPS, else CPU."""
     threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """CPU threads of torch; 0 = torch's own choice."""
     deterministic: bool = False

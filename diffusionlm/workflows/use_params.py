@@ -23,7 +23,7 @@ class CheckpointParams(CommandParams):
     read_as: str | None = None
     """Another process that the network was trained on and is to be read as: "ar" for objective "joint"."""
     device: Device = "auto"
-    """Where to compute; auto = CUDA, else CPU; mps is not supported yet."""
+    """Where to compute; auto = CUDA, else MPS, else CPU."""
     precision: Precision = "fp32"
     """Arithmetic of the network."""
     threads: int = Field(default=0, ge=0, le=MOST_THREADS)
