@@ -11,9 +11,10 @@ on a CPU the loss itself goes through a chunk slice by slice, so that what autog
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
+
+from diffusionlm.kernels.chunked_head import chunked_head
 
 CHUNK_ELEMENTS = 1 << 21
 """Logits of a chunk; on a GPU a loss keeps several tensors of this size in float32 for its gradient."""
@@ -41,10 +42,11 @@ def reference(
 
 def _loss_slices(
     logits: torch.Tensor, first: int, row_weight: torch.Tensor, loss: RowLoss, values: torch.Tensor, gradient: bool
-) -> None:
-    """Write a chunk's losses into ``values`` and, if asked for, the weighted gradient in place of its logits (n, K).
+) -> torch.Tensor:
+    """Write a chunk's losses into ``values`` and, if asked for, the gradient in place of its logits; return that.
 
-    ``first`` is the number of the chunk's first row among all; ``row_weight`` and ``values``, (n,), are the chunk's.
+    ``logits`` are (n, K); ``first`` is the number of the chunk's first row among all; ``row_weight`` and ``values``,
+    (n,), are the chunk's.
     """
     rows, classes = logits.shape
     size = max(1, SLICE_ELEMENTS // classes) if row_weight.device.type == "cpu" else rows
@@ -56,44 +58,7 @@ def _loss_slices(
             values[part] = one.detach()
             if gradient:
                 (logits[part],) = torch.autograd.grad((one * row_weight[part]).sum(), leaf)
-
-
-class _LinearRowLoss(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, row_weight: torch.Tensor, loss: RowLoss
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        rows, classes = hidden.shape[0], weight.shape[0]
-        accurate = torch.promote_types(hidden.dtype, torch.float32)
-        head, row_weight = weight.detach().to(hidden.dtype), row_weight.to(accurate)
-        need_hidden, need_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
-        values = torch.empty(rows, dtype=accurate, device=row_weight.device)
-        grad_hidden = torch.empty_like(hidden) if need_hidden else None
-        grad_weight = torch.zeros_like(weight, dtype=accurate) if need_weight else None
-        size = chunk_rows(rows, classes)
-        for start in range(0, rows, size):
-            chunk = slice(start, min(start + size, rows))
-            h = hidden[chunk].detach()
-            logits = (h @ head.t()).to(accurate)
-            _loss_slices(logits, start, row_weight[chunk], loss, values[chunk], need_hidden or need_weight)
-            grad = logits.to(h.dtype)
-            if grad_hidden is not None:
-                torch.mm(grad, head, out=grad_hidden[chunk])
-            if grad_weight is not None:
-                grad_weight += grad.t() @ h
-        ctx.save_for_backward(grad_hidden, grad_weight)
-        ctx.mark_non_differentiable(values)
-        return (values * row_weight).sum(), values
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None]:
-        grad_hidden, grad_weight = ctx.saved_tensors
-        scale = grads[0]
-        if grad_hidden is not None:
-            grad_hidden = grad_hidden * scale.to(grad_hidden)
-        if grad_weight is not None:
-            grad_weight = grad_weight * scale.to(grad_weight)
-        return grad_hidden, grad_weight, None, None
+    return logits
 
 
 def linear_row_loss(
@@ -112,8 +77,10 @@ def linear_row_loss(
         The scalar Σ_n w_n·f_n, differentiable in ``hidden`` and ``weight``, and (N,) f without gradient; both
         on the device of ``row_weight``.
     """
-    if not torch.is_grad_enabled():
-        # A Function sees only whether its inputs want gradients; under no_grad it would form them for nothing.
-        hidden, weight = hidden.detach(), weight.detach()
-    result: Any = _LinearRowLoss.apply(hidden, weight, row_weight, loss)
-    return result
+
+    def score(
+        logits: torch.Tensor, chunk: slice, part: torch.Tensor, values: torch.Tensor, gradient: bool
+    ) -> torch.Tensor:
+        return _loss_slices(logits.to(values.dtype), chunk.start, part, loss, values, gradient)
+
+    return chunked_head(hidden, weight, row_weight, chunk_rows(len(hidden), len(weight)), score)
