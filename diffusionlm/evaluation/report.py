@@ -76,7 +76,7 @@ def reading(report: LikelihoodReport) -> str:
     slack = "" if report.bound == "tight" else ", a loose one: not comparable with a tight bound"
     return (
         f"{BOUND_NAMES[report.bound_name]}: an upper bound on the negative log-likelihood given the window "
-        f"lengths{slack}, averaged over {report.draws} noise levels per window; {error}."
+        f"lengths{slack}, averaged over {report.draws} noise level{'s' * (report.draws > 1)} per window; {error}."
     )
 
 

@@ -84,8 +84,8 @@ class EvalParams(CheckpointParams):
     """The text to score; unset = the held-out split of the checkpoint's own data."""
     documents: int | None = Field(default=None, gt=0)
     """Documents to score, the first of the text; unset = all."""
-    draws: int = Field(default=8, gt=1)
-    """Noise levels per row, on a stratified grid; the standard error comes from their spread."""
+    draws: int = Field(default=8, ge=1)
+    """Noise levels per row, on a stratified grid; from two on, the error from the noise alone is reported as well."""
     batch_size: int = Field(default=32, gt=0)
     """Rows per forward pass; the value does not depend on it."""
     estimator: Literal["exact_count", "bernoulli"] = "exact_count"

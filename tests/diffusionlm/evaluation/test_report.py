@@ -124,6 +124,8 @@ def test_the_reading_names_the_unit_of_the_error(unit, words):
     assert "loose" not in sentence
     assert "not comparable with a tight bound" in reading(replace(REPORT, bound="loose"))
     assert "The negative log-likelihood itself" in reading(replace(REPORT, bound="exact"))
+    assert "averaged over 8 noise levels per window" in sentence
+    assert "averaged over 1 noise level per window" in reading(replace(REPORT, error_unit=unit, draws=1))
 
 
 def test_small_forms():

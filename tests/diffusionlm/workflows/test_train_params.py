@@ -107,6 +107,9 @@ def test_optional_sections_of_a_checkpoint_command():
     from diffusionlm.workflows.params import EvalParams, InfillParams
 
     assert EvalParams(checkpoint="runs/x").source is None
+    assert EvalParams(checkpoint="runs/x", draws=1).draws == 1
+    with pytest.raises(ValidationError, match="draws"):
+        EvalParams(checkpoint="runs/x", draws=0)
     assert InfillParams(checkpoint="runs/x", text_file="-").texts == ()
     with pytest.raises(ValidationError, match="no text to fill"):
         InfillParams(checkpoint="runs/x")
