@@ -73,6 +73,14 @@ def test_a_reader_that_leaves_in_the_middle_of_one_long_text_is_seen(unbuffered)
     assert done.stderr == b""
 
 
+@pytest.mark.parametrize("words", [(), ("--help",)])
+def test_a_full_stdout_is_one_line_and_exit_code_2(words):
+    done = run("frame.put('product')", shell='"$@" >/dev/full', words=words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: cannot write to stdout: No space left on device; ")
+    assert done.stderr.count(b"\n") == 1
+
+
 def test_talk_that_nobody_reads_stops_nothing():
     body = "for number in range(100000):\n    print(number, file=sys.stderr)\nframe.put('saved')"
     done = run(body, shell='{ "$@" 2>&1 >&3 | true; echo ${PIPESTATUS[0]}; } 3>&1')
