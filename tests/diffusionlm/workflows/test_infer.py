@@ -55,7 +55,7 @@ def test_json_lines_may_hold_any_character(tmp_path):
     (tmp_path / "prompts.jsonl").write_bytes("\r\n".join(lines).encode())
     assert _prompts_of(str(tmp_path / "prompts.jsonl")) == prompts
     (tmp_path / "broken.jsonl").write_bytes(b'{"prompt": "a"}\n{}\n')
-    with pytest.raises(DataError, match="line 2: expected a JSON object with a \"prompt\", got '{}'"):
+    with pytest.raises(DataError, match=r"line 2: expected a JSON object with a .prompt., got '\{\}'"):
         _prompts_of(str(tmp_path / "broken.jsonl"))
 
 
