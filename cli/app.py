@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, TypeVar
 import typer
 
 from cli import streams
-from cli.usage import Command, fail, to_stdout
+from cli.usage import Command, fail
 from diffusionlm.errors import FlowLMError
 from diffusionlm.training.signals import Terminated, raise_on_termination
 
@@ -127,8 +127,6 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             function(*args, **kwargs)
-        except typer.Exit:
-            raise  # told already, whatever error it came from
         except FlowLMError as error:
             fail(" ".join(str(error).split("\n")))
         except KeyboardInterrupt as stop:
@@ -195,9 +193,8 @@ def show(result: Any, *, as_json: bool = False) -> None:
 
 
 def put(text: str, end: str = "\n") -> None:
-    """Print a part of the product on stdout; where that takes no more, end as ``to_stdout`` says."""
-    with to_stdout():
-        typer.echo(f"{text}{end}", nl=False)
+    """Print a part of the product on stdout."""
+    typer.echo(f"{text}{end}", nl=False)
 
 
 def make_app(function: Callable[..., None]) -> typer.Typer:

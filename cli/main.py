@@ -25,7 +25,7 @@ from cli import (
     train,
     train_tokenizer,
 )
-from cli.usage import Command, Group, to_stdout
+from cli.usage import Command, Group
 
 app = typer.Typer(cls=Group, add_completion=False, pretty_exceptions_enable=False, invoke_without_command=True)
 
@@ -69,8 +69,7 @@ def flowlm(
 ) -> None:
     """Language models that generate by discrete flow matching: train, sample, infill and evaluate."""
     if context.invoked_subcommand is None:
-        with to_stdout():
-            typer.echo(context.get_help())
+        typer.echo(context.get_help())
 
 
 def run() -> None:

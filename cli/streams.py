@@ -3,6 +3,7 @@
 A stream that was closed (``>&-``) is the null device, so that no file that is opened later takes its place. Bytes that
 are not UTF-8 come in as lone surrogates (a prompt on the command line, say) and go out as the bytes that they were.
 stderr goes quiet once nobody can read it: with ``2>&1 | tee`` a Ctrl-C ends tee first, and the run must still save.
+stdout that takes no more ends the command: without a word if nobody reads it (``| head``), in one line if it is full.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import signal
 import sys
+from typing import NoReturn
 
 LOSSLESS = "flowlm-lossless"
 """Name of the error handler: an escaped byte is written as itself, what the encoding cannot say as a question mark."""
@@ -27,9 +30,7 @@ def prepare() -> None:
     # Unbuffered (PYTHONUNBUFFERED, python -u), Python writes a text by one call of the system and takes no notice of
     # what that did not take: a reader that leaves would go unseen.
     raw = io.FileIO(sys.stdout.fileno(), "w", closefd=False)
-    sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(raw), sys.stdout.encoding, LOSSLESS, line_buffering=sys.stdout.isatty()
-    )
+    sys.stdout = _Product(io.BufferedWriter(raw), sys.stdout.encoding, LOSSLESS, line_buffering=sys.stdout.isatty())
     raw = io.FileIO(sys.stderr.fileno(), "w", closefd=False)
     sys.stderr = _Talk(io.BufferedWriter(raw), encoding=sys.stderr.encoding, errors=LOSSLESS, line_buffering=True)
 
@@ -48,6 +49,33 @@ def point_at_nothing(descriptor: int) -> None:
     if null != descriptor:
         os.dup2(null, descriptor)
         os.close(null)
+
+
+class _Product(io.TextIOWrapper):
+    """stdout, whose loss ends the command. Not as an ``OSError``: Typer and Rich have answers of their own to that."""
+
+    def write(self, text: str, /) -> int:
+        """Write, or end."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._end(error)
+
+    def flush(self) -> None:
+        """Flush, or end."""
+        try:
+            super().flush()
+        except OSError as error:
+            self._end(error)
+
+    def _end(self, error: OSError) -> NoReturn:
+        point_at_nothing(self.fileno())  # what still waits in the buffer would raise again when Python ends
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(128 + signal.SIGPIPE) from None
+        print(
+            f"error: cannot write to stdout: {error.strerror}; free some space, or send it elsewhere", file=sys.stderr
+        )
+        raise SystemExit(2) from None
 
 
 class _Talk(io.TextIOWrapper):

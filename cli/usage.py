@@ -6,7 +6,6 @@ Typer prints a box of several lines; here such a mistake reads like one in a con
 from __future__ import annotations
 
 import difflib
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -14,8 +13,6 @@ from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
-
-from cli import streams
 
 EXIT_USER = 2
 
@@ -29,28 +26,12 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(EXIT_USER)
 
 
-@contextmanager
-def to_stdout() -> Iterator[None]:
-    """Write to stdout inside: end without a word where nobody reads on (``| head``), or in a line where it is full.
-
-    What still waits in the buffer would raise again when Python ends, and that has an exit code of its own.
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        streams.point_at_nothing(1)
-        raise typer.Exit(128 + signal.SIGPIPE) from None
-    except OSError as error:
-        streams.point_at_nothing(1)
-        fail(f"cannot write to stdout: {error.strerror}; free some space, or send it elsewhere")
-
-
 class Command(TyperCommand):
     """A command that tells a wrong command line in one line."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Parse the command line."""
-        with to_stdout(), _one_line(self, _path(info_name, parent)):
+        with _one_line(self, _path(info_name, parent)):
             return super().make_context(info_name, args, parent, **extra)
 
 
@@ -59,7 +40,7 @@ class Group(TyperGroup):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Parse the command line up to the name of the command."""
-        with to_stdout(), _one_line(self, _path(info_name, parent)):
+        with _one_line(self, _path(info_name, parent)):
             return super().make_context(info_name, args, parent, **extra)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -77,11 +78,11 @@ def _prompts_of(file: str | None) -> list[str]:
     """Return the prompts of a file: one per line, or the "prompt" of every JSON line; "-" reads lines from stdin.
 
     A line ends at a line feed, with the carriage return before it where there is one; other characters that Unicode
-    calls line breaks belong to the prompt.
+    calls line breaks belong to the prompt. A byte order mark, which some editors put at the beginning, belongs to none.
     """
     if file is None:
         return []
-    lines = [line.removesuffix("\r") for line in read_text(file).split("\n")]
+    lines = [line.removesuffix("\r") for line in read_text(file).removeprefix("\ufeff").split("\n")]
     if not file.endswith(".jsonl"):
         return [line for line in lines if line]
     prompts = []
@@ -91,7 +92,9 @@ def _prompts_of(file: str | None) -> list[str]:
         try:
             prompt = json.loads(line)["prompt"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise DataError(f'{file}, line {number}: expected a JSON object with a "prompt"') from None
+            raise DataError(
+                f'{file}, line {number}: expected a JSON object with a "prompt", got {reprlib.repr(line)}'
+            ) from None
         if not isinstance(prompt, str):
             raise DataError(f'{file}, line {number}: "prompt" holds a {type(prompt).__name__}, not text')
         prompts.append(prompt)

@@ -81,6 +81,11 @@ def test_a_full_stdout_is_one_line_and_exit_code_2(words):
     assert done.stderr.count(b"\n") == 1
 
 
+def test_a_reader_that_leaves_the_help_ends_it_without_a_word():
+    done = run("frame.put('product')", shell='"$@" | true; echo ${PIPESTATUS[0]}', words=["--help"])
+    assert (done.stdout, done.stderr) == (b"141\n", b"")
+
+
 def test_talk_that_nobody_reads_stops_nothing():
     body = "for number in range(100000):\n    print(number, file=sys.stderr)\nframe.put('saved')"
     done = run(body, shell='{ "$@" 2>&1 >&3 | true; echo ${PIPESTATUS[0]}; } 3>&1')

@@ -55,8 +55,14 @@ def test_json_lines_may_hold_any_character(tmp_path):
     (tmp_path / "prompts.jsonl").write_bytes("\r\n".join(lines).encode())
     assert _prompts_of(str(tmp_path / "prompts.jsonl")) == prompts
     (tmp_path / "broken.jsonl").write_bytes(b'{"prompt": "a"}\n{}\n')
-    with pytest.raises(DataError, match="line 2: expected a JSON object"):
+    with pytest.raises(DataError, match=r"line 2: expected a JSON object with a .prompt., got '\{\}'"):
         _prompts_of(str(tmp_path / "broken.jsonl"))
+
+
+@pytest.mark.parametrize(("name", "content"), [("prompts.txt", "one"), ("prompts.jsonl", '{"prompt": "one"}')])
+def test_a_byte_order_mark_is_no_part_of_a_prompt(tmp_path, name, content):
+    (tmp_path / name).write_text(content, encoding="utf-8-sig")
+    assert _prompts_of(str(tmp_path / name)) == ["one"]
 
 
 def test_a_file_without_prompts_is_refused(tmp_path):
