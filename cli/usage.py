@@ -5,14 +5,15 @@ Typer prints a box of several lines; here such a mistake reads like one in a con
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from diffusionlm.nearest import suggestion
 
 EXIT_USER = 2
 
@@ -46,7 +47,7 @@ class Group(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the first word names."""
         if args[0] not in self.commands:
-            fail(f"{args[0]!r}: no such command{_near(args[0], self.commands)}; known: {', '.join(self.commands)}")
+            fail(f"{args[0]!r}: no such command{suggestion(args[0], self.commands)}; known: {', '.join(self.commands)}")
         return super().resolve_command(ctx, args)
 
 
@@ -86,7 +87,7 @@ def _words(error: Any, command: Any, path: str) -> str:
     allowed = [name for param in command.params for name in param.opts if name.startswith("-")] + ["--help"]
     if isinstance(error, _errors.NoSuchOption):
         name = error.option_name
-        return f"{name}: {path} has no such option{_near(name, allowed)}; allowed: {', '.join(allowed)}"
+        return f"{name}: {path} has no such option{suggestion(name, allowed)}; allowed: {', '.join(allowed)}"
     if isinstance(error, _errors.BadOptionUsage):
         (option,) = [param for param in command.params if error.option_name in param.opts]
         if option.is_flag:
@@ -95,8 +96,3 @@ def _words(error: Any, command: Any, path: str) -> str:
     if isinstance(error, typer.BadParameter) and error.param is not None:
         return f"{error.param.opts[0]}: {error.message}; see {path} --help"
     return f"{' '.join(error.format_message().split()).rstrip('.')}; see {path} --help"
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -6,12 +6,12 @@ flowlm-train --config quickstart     config/recipes/quickstart.toml, also from a
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from diffusionlm.errors import ConfigError
+from diffusionlm.nearest import suggestion
 from diffusionlm.paths import user_path
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -44,8 +44,7 @@ def find(name: str, option: str = "--config ") -> Path:
     bare = path.parent == Path(".") or path.parent.as_posix().endswith("config/recipes")
     if bare and path.suffix in ("", ".toml") and path.stem in recipe_names():
         return RECIPES / f"{path.stem}.toml"
-    near = difflib.get_close_matches(path.stem, recipe_names(), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = suggestion(path.stem, recipe_names())
     raise ConfigError(f"{option}{name}: no such file{hint}; packaged recipes: {', '.join(recipe_names())}")
 
 

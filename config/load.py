@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from config import files, overrides
-from config.messages import first_line, shown
 from config.overrides import Override
 from diffusionlm.errors import ConfigError
+from diffusionlm.messages import first_line, shown
 from diffusionlm.params import Strict
 from diffusionlm.workflows.command import CommandParams
 

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from config.messages import suggestion
 from diffusionlm.errors import ConfigError
+from diffusionlm.nearest import suggestion
 from diffusionlm.workflows.command import CommandParams
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

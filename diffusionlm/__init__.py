@@ -1,7 +1,7 @@
 """FlowLM's library: language models that generate by discrete flow matching or diffusion.
 
 Layers, strictly downward: workflows → training, generation, evaluation → objective, sampling, checkpoint, oracle →
-data, model → tokenizer, process, kernels, optim, dist → errors, params, registry, rng, runlog, lazy.
+data, model → tokenizer, process, kernels, optim, dist → errors, params, registry, messages, rng, runlog, lazy.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ def load(
 
     Raises:
         CheckpointError: There is no good checkpoint.
+        ConfigError: A value is not allowed, or the device is not there.
         PairingError: It was not trained on the process that it shall be read as.
     """
+    from diffusionlm.messages import validated
     from diffusionlm.workflows.language_model import LanguageModel
     from diffusionlm.workflows.opened import open_checkpoint
     from diffusionlm.workflows.use_params import CheckpointParams
 
-    params = CheckpointParams(
-        checkpoint=str(name), device=device, precision=precision, weights=weights, read_as=read_as
-    )
-    return LanguageModel(open_checkpoint(params))
+    values = {"checkpoint": str(name), "device": device, "precision": precision, "weights": weights, "read_as": read_as}
+    return LanguageModel(open_checkpoint(validated(CheckpointParams, values)))
 
 
 __all__ = ["load"]

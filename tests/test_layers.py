@@ -1,7 +1,8 @@
 """The shape of the repository, read from its syntax trees: layers, module names, docstrings, and what is imported when.
 
     L5 workflows | L4 training generation evaluation | L3 objective sampling checkpoint oracle | L2 data model
-    L1 tokenizer process kernels optim dist | L0 errors device params paths registry rng runlog lazy
+    L1 tokenizer process kernels optim dist
+    L0 errors device params paths registry rng shape messages runlog lazy nearest
 
 An import goes strictly downward; packages of one layer do not import one another. cli, config and benchmarking stand
 above the library.
@@ -18,9 +19,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # L0 is a short ladder of its own: its modules are single files that build on one another.
 LAYERS = [
-    {"errors", "lazy"},
+    {"errors", "lazy", "nearest"},
     {"device", "params", "paths"},
     {"registry", "rng"},
+    {"shape"},
+    {"messages"},
     {"runlog"},
     {"tokenizer", "process", "kernels", "optim", "dist"},
     {"data", "model"},

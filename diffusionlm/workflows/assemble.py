@@ -75,35 +75,35 @@ def build_parts(params: TrainParams, vocabulary_size: int, device: torch.device)
     )
 
 
-def restore(parts: Parts, checkpoint: Checkpoint, params: TrainParams, text_fingerprint: str) -> None:
-    """Put the state of a checkpoint into fresh parts.
+def check_resumable(checkpoint: Checkpoint, params: TrainParams) -> None:
+    """Refuse to go on from a checkpoint with other parameters, before any text is read.
+
+    Methods come before what follows from them: another process may have changed whether the model is told the time.
 
     Raises:
         CheckpointError: The run that it belongs to differs in something that cannot change between sessions.
     """
-    _check_same("model", checkpoint.model.model_dump(mode="json"), params.model, checkpoint.path)
     _check_same("process", checkpoint.process.model_dump(mode="json"), params.process, checkpoint.path)
     _check_same("objective", checkpoint.objective, params.objective, checkpoint.path)
-    saved = dict(checkpoint.data)
-    for name, value in _identity(params, text_fingerprint).items():
-        if name not in saved:
-            raise CheckpointError(
-                f"{checkpoint.path} does not say which {name} it was trained with (an older version wrote it), so "
-                "nothing can go on from it exactly; start a new run under another run.name"
-            )
-        if saved[name] != value:
-            raise CheckpointError(
-                f"{checkpoint.path} was trained with {name} = {saved[name]}, now it is {value}; "
-                "a run resumes only with the same; start a new run under another run.name"
-            )
+    _check_same("model", checkpoint.model.model_dump(mode="json"), params.model, checkpoint.path)
+    if params.training.ema.decay > 0 and not checkpoint.has_ema:
+        raise CheckpointError(f"{checkpoint.path} holds no averaged weights; set training.ema.decay = 0 to resume it")
+    _check_identity(checkpoint, _identity(params))
+
+
+def restore(parts: Parts, checkpoint: Checkpoint, text_fingerprint: str) -> None:
+    """Put the state of a checkpoint into fresh parts.
+
+    Raises:
+        CheckpointError: It was trained on another text.
+    """
+    _check_identity(checkpoint, {"text": text_fingerprint})
     device = str(next(iter(parts.parameters.values())).device)
     parts.model.load_state_dict(checkpoint.weights("model", device))
     parts.optimizer.load_state_tensors(checkpoint.optimizer(device))
     parts.optimizer.load_state_scalars(checkpoint.state.optimizer)
-    if parts.ema is not None and checkpoint.has_ema:
+    if parts.ema is not None:
         parts.ema.load_state_tensors(checkpoint.ema(device))
-    elif parts.ema is not None:
-        raise CheckpointError(f"{checkpoint.path} holds no averaged weights; set training.ema.decay = 0 to resume it")
     counters: dict[str, Any] = dict(checkpoint.state.counters)
     parts.progress = Progress(**{f.name: counters[f.name] for f in fields(Progress) if f.name in counters})
     if parts.progress.times is not None:
@@ -111,7 +111,7 @@ def restore(parts: Parts, checkpoint: Checkpoint, params: TrainParams, text_fing
     parts.cursor, parts.best = dict(checkpoint.state.cursor), checkpoint.state.best
 
 
-def _identity(params: TrainParams, text_fingerprint: str) -> dict[str, Any]:
+def _identity(params: TrainParams) -> dict[str, Any]:
     """Return what must stay the same for the data order, the noise and the optimizer's state to go on exactly."""
     # Only where there is one: checkpoints from before mixtures go on as they were.
     mixture = [part.model_dump(mode="json") for part in params.data.mixture]
@@ -123,8 +123,23 @@ def _identity(params: TrainParams, text_fingerprint: str) -> dict[str, Any]:
         "data.shuffle_buffer": params.data.shuffle_buffer,
         "training.batch_size": params.training.batch_size,
         "optimizer.name": params_name(type(params.optimizer)),
-        "text": text_fingerprint,
     }
+
+
+def _check_identity(checkpoint: Checkpoint, wanted: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that was not trained with exactly the wanted values."""
+    saved = dict(checkpoint.data)
+    for name, value in wanted.items():
+        if name not in saved:
+            raise CheckpointError(
+                f"{checkpoint.path} does not say which {name} it was trained with (an older version wrote it), so "
+                "nothing can go on from it exactly; start a new run under another run.name"
+            )
+        if saved[name] != value:
+            raise CheckpointError(
+                f"{checkpoint.path} was trained with {name} = {saved[name]}, now it is {value}; "
+                "a run resumes only with the same; start a new run under another run.name"
+            )
 
 
 def _check_same(section: str, saved: Mapping[str, Any], wanted: Strict, path: Path) -> None:
@@ -165,7 +180,8 @@ def save_parts(
             objective=params.objective,
             vocabulary=parts.process.vocabulary,
             data={
-                **_identity(params, text.fingerprint),
+                **_identity(params),
+                "text": text.fingerprint,
                 "context_length": params.model.context_length,
                 "params": params.data.model_dump(mode="json", exclude_none=True),
             },

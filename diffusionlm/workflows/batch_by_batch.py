@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from io import FileIO
 from stat import S_ISREG
 from typing import Protocol, TypeVar
@@ -16,6 +16,7 @@ from diffusionlm.generation.trace import Trace
 from diffusionlm.generation.watch import LiveCanvas
 from diffusionlm.paths import user_path
 from diffusionlm.workflows.opened import Opened
+from diffusionlm.workflows.sampling_progress import SamplingProgress
 
 
 class Traced(Protocol):
@@ -51,10 +52,11 @@ def batch_by_batch(
     Raises:
         DataError: The file cannot be written.
     """
-    watching = LiveCanvas(opened.tokenizer) if watch else nullcontext()
+    progress = SamplingProgress(len(texts) * params.samples, params)
     with _traces(trace) as write:
         for first, some, samples in _batches(texts, params.samples, params.batch_size):
-            with watching as observe:
+            shown = LiveCanvas(opened.tokenizer) if watch else progress.batch(first, len(some) * samples)
+            with shown as observe:
                 made = make(
                     opened.model,
                     opened.tokenizer,

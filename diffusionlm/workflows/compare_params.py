@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from diffusionlm.data.params import DataParams
 from diffusionlm.errors import ConfigError
 from diffusionlm.generation.params import MOST_SAMPLES, MOST_STEPS, GenerationParams
+from diffusionlm.messages import validated
 from diffusionlm.model.params import TransformerParams
 from diffusionlm.objective import OBJECTIVES
 from diffusionlm.optim import LR_SCHEDULES, OPTIMIZERS, EMAParams
@@ -287,14 +288,7 @@ class CompareParams(CommandParams):
         for section, values in more.items():
             replaced = "name" in values and section != "run" and values["name"] != tables[section]["name"]
             tables[section] = dict(values) if replaced else {**tables.get(section, {}), **values}
-        try:
-            return TrainParams.model_validate(tables)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in (name, *first["loc"]))
-            raise ConfigError(f"methods.{place}: {first['msg'].removeprefix('Value error, ')}") from None
-        except ConfigError as error:
-            raise type(error)(f"methods.{name}: {error}") from None
+        return validated(TrainParams, tables, f"methods.{name}")
 
     def output_folder(self) -> Path:
         """Return the comparison's folder."""

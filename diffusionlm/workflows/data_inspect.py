@@ -6,7 +6,6 @@ what is shown is what a step sees.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import Progress
 
 from diffusionlm.checkpoint import Checkpoint, load_checkpoint, resolve_checkpoint
 from diffusionlm.data.batch import Batch
@@ -40,6 +38,7 @@ from diffusionlm.rng import key
 from diffusionlm.tokenizer import ByteTokenizer, Tokenizer, build_tokenizer, load_tokenizer
 from diffusionlm.training.params import TrainingParams
 from diffusionlm.workflows import data_plots
+from diffusionlm.workflows.changing_line import counted
 from diffusionlm.workflows.command import AnyObjective
 from diffusionlm.workflows.data_report import statistics_text, token_records
 from diffusionlm.workflows.evaluate import saved_data
@@ -267,15 +266,8 @@ def _noise(opened: _Opened, params: DataInspectParams, batch: Batch, step: int, 
 def _measure(opened: _Opened, params: DataInspectParams) -> StoreStatistics:
     """Return the statistics of the documents, or of the first of them."""
     store = _store(opened, params)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("measuring", total=store.n_documents)
-        return measure(
-            store,
-            opened.tokenizer,
-            opened.context_length,
-            opened.data.eos_padding_cap,
-            lambda documents: bar.advance(task, documents),
-        )
+    with counted("measuring", store.n_documents, "document") as measured:
+        return measure(store, opened.tokenizer, opened.context_length, opened.data.eos_padding_cap, measured)
 
 
 def _store(opened: _Opened, params: DataInspectParams) -> TokenStore:

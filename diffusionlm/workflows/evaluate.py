@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
-from rich.progress import Progress
 
 from diffusionlm.checkpoint import Checkpoint
 from diffusionlm.data.cache import UnwritableCache, cache_folder
@@ -35,6 +32,7 @@ from diffusionlm.evaluation import (
     to_table,
 )
 from diffusionlm.registry import params_name
+from diffusionlm.workflows.changing_line import counted
 from diffusionlm.workflows.corpus import HeldOutText, batches_in_order, score_text, tokenize_held_out
 from diffusionlm.workflows.opened import Opened, open_checkpoint
 from diffusionlm.workflows.params import EvalParams
@@ -110,21 +108,19 @@ def _tokens(documents: Documents, opened: Opened) -> HeldOutText:
 def _score(opened: Opened, store: TokenStore, params: EvalParams) -> WindowScores:
     data = saved_data(opened.checkpoint)
     loader = RowLoader(store, opened.checkpoint.model.context_length, data.packing)
-    batches = math.ceil(loader.rows_in_order / params.batch_size)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("scoring", total=loader.rows_in_order * params.draws)
-        assert batches > 0, "a store holds at least one row"
+    draws = params.draws if opened.process.random else 1
+    with counted("scoring", loader.rows_in_order * draws, "row") as scored:
         return score_windows(
             opened.model,
             opened.process,
             batches_in_order(loader, size=params.batch_size),
             opened.tokenizer.byte_lengths(),
-            draws=params.draws,
+            draws=draws,
             seed=params.seed,
             estimator=params.estimator,
             bound=params.bound,
             device=opened.device,
-            on_rows=lambda rows: bar.advance(task, rows),
+            on_rows=scored,
         )
 
 

@@ -15,6 +15,7 @@ from diffusionlm.paths import user_path
 from diffusionlm.workflows.batch_by_batch import batch_by_batch
 from diffusionlm.workflows.opened import open_checkpoint
 from diffusionlm.workflows.params import InferParams
+from diffusionlm.workflows.talk import plural
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ class Sample:
         """Return one line about how it was made."""
         made = self.generation
         return (
-            f"sample {self.number + 1} of {self.of}: {len(made.ids)} tokens, {made.nfe} network evaluations, "
-            f"{made.tokens_per_second:.1f} tokens/s, stopped by {made.stopped}"
+            f"sample {self.number + 1} of {self.of}: {plural(len(made.ids), 'token')}, "
+            f"{plural(made.nfe, 'network evaluation')}, {made.tokens_per_second:.1f} tokens/s, "
+            f"stopped by {made.stopped}"
         )
 
     def record(self) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def _prompts_of(file: str | None) -> list[str]:
                 f'{file}, line {number}: expected a JSON object with a "prompt", got {reprlib.repr(line)}'
             ) from None
         if not isinstance(prompt, str):
-            raise DataError(f'{file}, line {number}: "prompt" holds a {type(prompt).__name__}, not text')
+            raise DataError(f'{file}, line {number}: "prompt" holds {type(prompt).__name__}, not text')
         prompts.append(prompt)
     return prompts
 

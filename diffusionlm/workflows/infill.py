@@ -12,6 +12,7 @@ from diffusionlm.workflows.batch_by_batch import batch_by_batch
 from diffusionlm.workflows.infer import read_text
 from diffusionlm.workflows.opened import open_checkpoint
 from diffusionlm.workflows.params import InfillParams
+from diffusionlm.workflows.talk import plural
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,11 @@ class FilledText:
 
     def headline(self) -> str:
         """Return one line about how it was made."""
-        tokens = sum(len(hole.ids) for hole in self.filled.holes)
+        made = self.filled
+        tokens = sum(len(hole.ids) for hole in made.holes)
         return (
-            f"sample {self.number + 1} of {self.of}: {tokens} tokens in {len(self.filled.holes)} holes, "
-            f"{self.filled.nfe} network evaluations, {self.filled.tokens_per_second:.1f} tokens/s"
+            f"sample {self.number + 1} of {self.of}: {plural(tokens, 'token')} in {plural(len(made.holes), 'hole')}, "
+            f"{plural(made.nfe, 'network evaluation')}, {made.tokens_per_second:.1f} tokens/s"
         )
 
     def record(self) -> dict[str, Any]:

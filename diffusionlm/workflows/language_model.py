@@ -8,12 +8,13 @@ model.generate("def f(")[0].text
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from diffusionlm.data.documents import Documents, text_to_bytes
 from diffusionlm.data.rows import RowLoader
 from diffusionlm.data.store import store_in_memory
+from diffusionlm.errors import ConfigError
 from diffusionlm.evaluation import LikelihoodReport, likelihood
 from diffusionlm.generation import (
     Draft,
@@ -25,8 +26,12 @@ from diffusionlm.generation import (
     generate,
     infill,
 )
+from diffusionlm.messages import validated
 from diffusionlm.workflows.corpus import batches_in_order
 from diffusionlm.workflows.opened import Opened
+from diffusionlm.workflows.talk import plural
+
+T = TypeVar("T")
 
 
 class _Texts(Documents):
@@ -43,7 +48,24 @@ class _Texts(Documents):
         return hashlib.sha256(b"\0".join(self.texts)).hexdigest()
 
     def describe(self) -> str:
-        return f"{len(self.texts)} given texts"
+        return f"a list of {plural(len(self.texts), 'given text')}"
+
+
+def _listed(texts: str | Sequence[str | T], name: str) -> list[str | T]:
+    """Return one text or several as a list.
+
+    Raises:
+        TypeError: They are neither.
+    """
+    if isinstance(texts, str):
+        return [texts]
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"{name}: {texts!r} is neither a text nor a list of texts")
+    given = list(texts)
+    for one in given:
+        if not isinstance(one, Sequence):
+            raise TypeError(f"{name}: {one!r} in the list is no text")
+    return given
 
 
 class LanguageModel:
@@ -66,9 +88,9 @@ class LanguageModel:
         Returns:
             The samples of each prompt, in order.
         """
-        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        texts = _listed(prompts, "prompts")
         opened = self.opened
-        return generate(opened.model, opened.tokenizer, opened.process, texts, GenerationParams(**options))
+        return generate(opened.model, opened.tokenizer, opened.process, texts, validated(GenerationParams, options))
 
     def infill(self, texts: str | Sequence[str | Sequence[str | Hole | Draft]], **options: Any) -> list[Infilled]:
         """Fill the holes of one text or several.
@@ -78,9 +100,9 @@ class LanguageModel:
                 and ``Draft``).
             options: Fields of ``InfillingParams``.
         """
-        given = [texts] if isinstance(texts, str) else list(texts)
+        given = _listed(texts, "texts")
         opened = self.opened
-        return infill(opened.model, opened.tokenizer, opened.process, given, InfillingParams(**options))
+        return infill(opened.model, opened.tokenizer, opened.process, given, validated(InfillingParams, options))
 
     def score(
         self, texts: str | Sequence[str], *, draws: int = 8, seed: int = 0, batch_size: int = 32
@@ -92,9 +114,16 @@ class LanguageModel:
             draws: Noise levels per window.
             seed: Seed of the noise.
             batch_size: Rows per forward pass; the value does not depend on it.
+
+        Raises:
+            ConfigError: A number is below 1 (``seed``: below 0).
+            DataError: There is no text in the texts.
         """
         opened = self.opened
-        documents = _Texts([texts] if isinstance(texts, str) else list(texts))
+        for name, value, least in (("draws", draws, 1), ("seed", seed, 0), ("batch_size", batch_size, 1)):
+            if value < least:
+                raise ConfigError(f"{name}: {value} is not allowed; it must be greater than or equal to {least}")
+        documents = _Texts(_listed(texts, "texts"))
         loader = RowLoader(
             store_in_memory(documents, opened.tokenizer), opened.checkpoint.model.context_length, "one_per_row"
         )

@@ -1,22 +1,13 @@
-"""What a command says while it goes through a text: how far it is, how fast, how long it will take, and memory.
-
-In a terminal it is one line that changes; elsewhere (a job's log) a line now and then.
-"""
+"""What a command says while it goes through a text: how far it is, how fast, how long it will take, and memory."""
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn
-
 from diffusionlm.runlog.resident import PeakMemory
-from diffusionlm.workflows.talk import plural, say
-
-LOG_SECONDS = 30.0
-"""Time between two lines where stderr is no terminal."""
+from diffusionlm.workflows.changing_line import ChangingLine, clock
+from diffusionlm.workflows.talk import plural
 
 
 class MakeProgress:
@@ -31,34 +22,25 @@ class MakeProgress:
 
     def __init__(self, side: str, begun_with: int, expected: int | None, memory: PeakMemory) -> None:
         self.side, self.begun_with, self.expected, self.memory = side, begun_with, expected, memory
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
-        self._task = self._bar.add_task(f"{side}: …", total=None)
-        self._began = self._said = time.perf_counter()
+        self._line = ChangingLine(f"{side}: …")
+        self._began = time.perf_counter()
 
     def __enter__(self) -> MakeProgress:
-        self._bar.start()
+        self._line.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        self._line.__exit__(kind, error, trace)
 
     def __call__(self, documents: int, tokens: int | None, size: int) -> None:
         """Show what has been done so far; None where no tokens are made."""
         self.memory.note()
-        now = time.perf_counter()
-        words = progress_words(self.side, documents, tokens, size, now - self._began, self.begun_with, self.expected)
-        self._bar.update(self._task, description=words)
-        if self._bar.disable and now - self._said >= LOG_SECONDS:
-            say(words)
-            self._said = now
+        seconds = time.perf_counter() - self._began
+        self._line.show(
+            lambda: progress_words(self.side, documents, tokens, size, seconds, self.begun_with, self.expected)
+        )
 
 
 def progress_words(
@@ -79,9 +61,4 @@ def progress_words(
     line = f"{side}: {plural(documents, 'document')}, {made}{size / 1e6:,.1f}{of} MB, {speed / 1e6:.1f} MB/s"
     if expected is None or speed <= 0:
         return line
-    return f"{line}, {_span(max(0.0, (expected - size) / speed))} left"
-
-
-def _span(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+    return f"{line}, {clock(max(0.0, (expected - size) / speed))} left"

@@ -36,7 +36,7 @@ from diffusionlm.training.budget import Used, expected_steps
 from diffusionlm.training.loop import Hooks, Intervals, Loop, Outcome
 from diffusionlm.training.signals import Terminated, stop_on_signals
 from diffusionlm.training.step import TrainStep
-from diffusionlm.workflows.assemble import Parts, build_parts, restore, save_parts
+from diffusionlm.workflows.assemble import Parts, build_parts, check_resumable, restore, save_parts
 from diffusionlm.workflows.changes import tell_changes
 from diffusionlm.workflows.corpus import TextData, fit_baselines, open_text
 from diffusionlm.workflows.held_out import FinalScores, HeldOut, averaged
@@ -82,6 +82,8 @@ def _prepare(params: TrainParams, tables: dict[str, Any], lock: RunLock) -> _Run
     for note in start.notes:
         say(note)
     checkpoint = None if start.checkpoint is None else load_checkpoint(start.checkpoint)
+    if checkpoint is not None:
+        check_resumable(checkpoint, params)
     text = open_text(
         params.data,
         params.tokenizer,
@@ -93,7 +95,7 @@ def _prepare(params: TrainParams, tables: dict[str, Any], lock: RunLock) -> _Run
     )
     parts = build_parts(params, text.tokenizer.vocab_size, device)
     if checkpoint is not None:
-        restore(parts, checkpoint, params, text.fingerprint)
+        restore(parts, checkpoint, text.fingerprint)
         say(f"resuming {checkpoint.path} at step {parts.progress.step}")
         tables = tell_changes(checkpoint.path.parent.parent / CONFIG, params, tables)
         if not start.in_place:

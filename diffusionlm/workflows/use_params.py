@@ -16,7 +16,7 @@ from diffusionlm.workflows.command import MOST_THREADS, AnySource, CommandParams
 class CheckpointParams(CommandParams):
     """What every command that opens a trained model shares. The model itself is described by its checkpoint."""
 
-    checkpoint: str
+    checkpoint: str = Field(min_length=1)
     """A checkpoint folder, or a run folder: then its newest good checkpoint, or with @best after it the best one."""
     weights: Literal["ema", "model"] | None = None
     """The averaged weights or those of the last step; unset = the averaged ones where the run kept them."""
@@ -103,7 +103,7 @@ class InspectParams(CommandParams):
 
     command: ClassVar[str] = "inspect"
 
-    checkpoint: str
+    checkpoint: str = Field(min_length=1)
     """A checkpoint folder, or a run folder: then its newest good checkpoint, or with @best after it the best one."""
     format: Literal["text", "json"] = "text"
     """What goes to stdout: lines to read, or one JSON object."""

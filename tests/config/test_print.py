@@ -9,8 +9,8 @@ from config.load import load
 from config.overrides import parse
 from config.print import printed
 from config.schema import commands
-from config.shape import strict_members
 from diffusionlm.params import Strict
+from diffusionlm.shape import strict_members
 from tests.config.recipes import command_of
 from tests.config.toy import ToyParams
 

@@ -9,8 +9,8 @@ from jsonschema import Draft202012Validator
 from config import schema as schemas
 from config.files import RECIPES, read, recipe_names
 from config.schema import commands, schema
-from config.shape import dotted_keys
 from diffusionlm.errors import ConfigError
+from diffusionlm.shape import dotted_keys
 from tests.config.recipes import command_of
 
 COMMITTED = Path(schemas.__file__).parent / "schemas"

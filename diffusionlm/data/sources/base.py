@@ -6,7 +6,6 @@ in ``data/sources/__init__.py``.
 
 from __future__ import annotations
 
-import difflib
 import glob
 import hashlib
 from abc import abstractmethod
@@ -16,6 +15,7 @@ from typing import Any
 
 from diffusionlm.data.documents import Documents
 from diffusionlm.errors import DataError
+from diffusionlm.nearest import suggestion
 from diffusionlm.params import Strict
 from diffusionlm.paths import user_path
 
@@ -93,9 +93,10 @@ def check_field(fields: Collection[str], wanted: str, where: str) -> None:
         DataError: Names the fields there are, and the nearest one.
     """
     if wanted not in fields:
-        near = difflib.get_close_matches(wanted, fields, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise DataError(f"{where} has no field {wanted!r}; {hint}set text_field to one of: {', '.join(sorted(fields))}")
+        raise DataError(
+            f"{where} has no field {wanted!r}{suggestion(wanted, fields)}; set text_field to one of: "
+            f"{', '.join(sorted(fields))}"
+        )
 
 
 def text_of(row: Mapping[str, Any], field: str, where: str) -> str:

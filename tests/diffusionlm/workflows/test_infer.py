@@ -78,7 +78,7 @@ def test_a_file_without_prompts_is_refused(tmp_path):
 @pytest.mark.parametrize(("line", "said"), [('{"prompt": null}', "NoneType"), ('{"prompt": 5}', "int")])
 def test_a_prompt_is_text(tmp_path, line, said):
     (tmp_path / "prompts.jsonl").write_text(f'{{"prompt": "a"}}\n{line}\n')
-    with pytest.raises(DataError, match=f'line 2: "prompt" holds a {said}, not text'):
+    with pytest.raises(DataError, match=f'line 2: "prompt" holds {said}, not text'):
         _prompts_of(str(tmp_path / "prompts.jsonl"))
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from diffusionlm.runlog.resident import PeakMemory
-from diffusionlm.workflows import make_progress
+from diffusionlm.workflows import changing_line
 from diffusionlm.workflows.make_progress import MakeProgress, progress_words
 
 
@@ -31,7 +31,7 @@ def test_a_job_without_a_terminal_says_a_line_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(make_progress.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(changing_line.time, "perf_counter", lambda: now[0])
     with MakeProgress("train", 0, None, PeakMemory()) as progress:
         for second in range(0, 100, 10):
             now[0] = float(second)

@@ -248,6 +248,16 @@ def test_another_order_or_objective_is_refused_in_one_line(finished, tmp_path, s
     assert "\n" not in str(raised.value)
 
 
+def test_another_method_is_named_before_what_follows_from_it_and_before_any_text_is_read(finished, tmp_path):
+    params = copy(finished, tmp_path)
+    gone = {"source": {"name": "text", "path": str(tmp_path / "gone.txt")}}
+    tables = params.model_dump(mode="json", exclude_none=True, exclude={"objective", "process", "model", "generation"})
+    model = params.model.model_dump(mode="json", exclude_none=True, exclude={"time_conditioning"})
+    other = {**tables, "process": {"name": "uniform"}, "model": model, "data": {**tables["data"], **gone}}
+    with pytest.raises(CheckpointError, match=r"process\.name = mask, now it is uniform"):
+        train(TrainParams.model_validate(other))
+
+
 def test_a_checkpoint_that_does_not_say_is_refused_in_one_line(finished, tmp_path, monkeypatch):
     params = copy(finished, tmp_path)
     original = workflow.load_checkpoint

@@ -64,7 +64,7 @@ def test_fields() -> None:
     assert text_of({"text": "a"}, "text", "row 1") == "a"
     assert text_of({"text": None}, "text", "row 1") == ""
     with pytest.raises(
-        DataError, match=r"^row 1 has no field 'txt'; did you mean 'text'\? set text_field to one of: id, text$"
+        DataError, match=r"^row 1 has no field 'txt'; did you mean 'text'\?; set text_field to one of: id, text$"
     ):
         text_of({"text": "a", "id": 1}, "txt", "row 1")
     with pytest.raises(DataError, match=r"^field 'id' of row 1 holds int, not text; set text_field$"):

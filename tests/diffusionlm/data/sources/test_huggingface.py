@@ -85,7 +85,7 @@ def test_mistakes_are_one_line_each(folder: Path, tmp_path: Path, streaming: boo
         return str(caught.value)
 
     assert message(folder, text_field="txt").endswith(
-        "has no field 'txt'; did you mean 'text'? set text_field to one of: id, text"
+        "has no field 'txt'; did you mean 'text'?; set text_field to one of: id, text"
     )
     assert "holds int, not text; set text_field" in message(folder, text_field="id")
     assert "split 'test'" in message(folder, split="test")

@@ -1,22 +1,48 @@
-"""Turn what pydantic says about a configuration into one line that a user can act on.
+"""Turn what pydantic says about parameters into one line that a user can act on.
 
-The line names the dotted key, what came, what is allowed, where the value came from, and for a name that looks like a
-slip of the fingers the nearest valid one.
+The configuration of a command, the options of a call from Python, and parameters that one workflow makes for another
+all end here when they are wrong. The line names the dotted key, what came, what is allowed, and for a name that looks
+like a slip of the fingers the nearest valid one.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from config.shape import Place, dotted_keys, is_method, locate
+from diffusionlm.errors import ConfigError
+from diffusionlm.nearest import suggestion
 from diffusionlm.params import Strict
 from diffusionlm.registry import params_name
+from diffusionlm.shape import Place, dotted_keys, is_method, locate
 
 _LONGEST_VALUE = 60
+
+P = TypeVar("P", bound=Strict)
+
+
+def validated(params: type[P], values: Mapping[str, Any], within: str = "") -> P:
+    """Return parameters made of values.
+
+    Args:
+        params: Their class.
+        values: Field → value, or tables of them.
+        within: The table that they are of, which a message names.
+
+    Raises:
+        ConfigError: In one line.
+    """
+    try:
+        return params.model_validate(values)
+    except ValidationError as error:
+        place, text = first_line(params, error.errors(include_url=False))
+        opening = "" if not within else f"{within}." if place.dotted else f"{within}: "
+        raise ConfigError(f"{opening}{text}") from None
+    except ConfigError as error:  # a check inside the library spoke already
+        raise type(error)(f"{within}: {error}" if within else str(error)) from None
 
 
 def first_line(
@@ -98,16 +124,19 @@ def _unknown_key(root: type[Strict], place: Place, value: Any) -> str:
         text += f"; it belongs to {' and '.join(map(repr, theirs))}"
     elif near := suggestion(leaf, known):
         text += near
+    elif inside := [key for key in _keys_inside(value) if key in set(dotted_keys(root))]:
+        text += f"; did you mean {inside[0]!r}?"
     elif elsewhere := [key for key in dotted_keys(root) if key.rpartition(".")[2] == leaf]:
         text += f"; did you mean {elsewhere[0]!r}?"
     method = f" of {params_name(place.owners[0])!r}" if len(place.owners) == 1 and is_method(place.owners[0]) else ""
     return f"{text}; allowed{method}: {', '.join(known)}"
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the known word nearest to ``word``, or nothing if none is near."""
-    near = difflib.get_close_matches(str(word), list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+def _keys_inside(value: Any) -> Iterator[str]:
+    """Yield the dotted key of every table and value inside a table."""
+    for name, inner in value.items() if isinstance(value, Mapping) else ():
+        yield from (f"{name}.{key}" for key in _keys_inside(inner))
+        yield str(name)
 
 
 def shown(value: Any) -> str:
