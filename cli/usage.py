@@ -44,6 +44,17 @@ class Group(TyperGroup):
         with _one_line(self, _path(info_name, parent)):
             return super().make_context(info_name, args, parent, **extra)
 
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return ``--help`` of the group, which is false where it is not given.
+
+        Typer leaves it unset and then loads pydantic to read that as a truth value: a quarter of a second of the
+        ``--help`` of every command in the group.
+        """
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the first word names."""
         if args[0] not in self.commands:

@@ -128,10 +128,10 @@ def bare(option: str = ""):
 """
 
 
-def modules_of_help(setup, app):
+def modules_of_help(setup, app, *words):
     """Return what a process has imported once it has printed the help of an application."""
     code = (
-        f"{setup}\nimport sys\nsys.argv = ['flowlm', '--help']\n"
+        f"{setup}\nimport sys\nsys.argv = {['flowlm', *words, '--help']}\n"
         f"try:\n    {app}\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "print(*sys.modules, file=sys.stderr)\n"
     )
@@ -151,6 +151,13 @@ def test_help_imports_nothing_heavy(verb, modules_of_bare_help):
     """Seconds depend on the machine, imports do not: help may load few modules more than Typer does for any program."""
     module = f"cli.{GROUPED[verb][0] if verb in GROUPED else verb.replace('-', '_')}" if verb else "cli.main"
     more = modules_of_help(f"import cli.app, {module}", f"cli.app.run({module}.app)") - modules_of_bare_help
+    assert not more & set(HEAVY)
+    assert len(more) < 60, sorted(more)
+
+
+@pytest.mark.parametrize("words", [("train",), ("data", "inspect")])
+def test_help_of_a_verb_imports_no_more_than_the_help_of_all(words, modules_of_bare_help):
+    more = modules_of_help("import cli.main", "cli.main.run()", *words) - modules_of_bare_help
     assert not more & set(HEAVY)
     assert len(more) < 60, sorted(more)
 
