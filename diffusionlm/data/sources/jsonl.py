@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -69,22 +69,28 @@ class JSONLSource(Source):
 
     @property
     def expected_bytes(self) -> int:
-        """The size of the files, times the share of it that is text in the first megabyte."""
-        text, read = self._sample(self.files[0])
-        return round(sum(file.stat().st_size for file in self.files) * text / max(1, read))
+        """The size of the files, times the text in a byte of the first one's beginning."""
+        return round(sum(file.stat().st_size for file in self.files) * self._text_per_byte(self.files[0]))
 
-    def _sample(self, file: Path) -> tuple[int, int]:
-        """Return the bytes of text at the beginning of a file, and the bytes of the file that they were in."""
-        text = 0
-        with file.open("rb") as raw, gzip.open(raw) if file.suffix == ".gz" else nullcontext(raw) as lines:
-            try:
-                for line in lines:
-                    text += len(self._document(line, "")) if line.strip() else 0
-                    if raw.tell() >= SAMPLED_BYTES:
-                        break
-            except (DataError, OSError, EOFError, zlib.error):
-                pass  # whoever reads the file says so, if it is read that far
-            return text, raw.tell()
+    def _text_per_byte(self, file: Path) -> float:
+        """Return the bytes of text for a byte of a file, compressed or not, told from its beginning."""
+        try:
+            content, read = _beginning(file)
+        except (OSError, zlib.error):  # whoever reads the file says so
+            return 0.0
+        expansion = len(content) / max(1, read)
+        if len(content) == SAMPLED_BYTES:
+            content = content[: content.rfind(b"\n") + 1]  # the last line is cut off
+            if not content:
+                return expansion  # nothing is known of a line as long as that
+        taken = text = 0
+        try:
+            for line in io.BytesIO(content):
+                taken += len(line)
+                text += len(self._document(line, "")) if line.strip() else 0
+        except DataError:
+            pass  # whoever reads the file says so, if it is read that far
+        return text / max(1, taken) * expansion
 
     @property
     def fingerprint(self) -> str:
@@ -94,3 +100,14 @@ class JSONLSource(Source):
     def describe(self) -> str:
         """Name the file or pattern."""
         return f"JSON Lines {self.params.path!r}"
+
+
+def _beginning(file: Path) -> tuple[bytes, int]:
+    """Return the first megabyte of a file's content, or all of it, and the bytes of the file that it takes."""
+    with file.open("rb") as raw:
+        data = raw.read(SAMPLED_BYTES)
+    if file.suffix != ".gz":
+        return data, len(data)
+    unpack = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    content = unpack.decompress(data, SAMPLED_BYTES)
+    return content, len(data) - len(unpack.unconsumed_tail) - len(unpack.unused_data)

@@ -78,7 +78,17 @@ def test_the_size_of_the_text_is_told_from_a_sample(
     one = JSONLSource(JSONLParams(path=str(path)))
     size = sum(map(len, one))
     assert size < 0.7 * len(content), "the file itself is much larger"
-    assert abs(one.expected_bytes - size) < 0.3 * size
+    assert abs(one.expected_bytes - size) < 0.02 * size
+
+
+def test_of_one_long_line_the_size_is_that_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonl, "SAMPLED_BYTES", 1 << 12)
+    content = json.dumps({"text": f"{random.Random(0).getrandbits(200_000):x}"}).encode()
+    (tmp_path / "a.jsonl").write_bytes(content)
+    assert JSONLSource(JSONLParams(path=str(tmp_path / "a.jsonl"))).expected_bytes == len(content)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(content))
+    packed = JSONLSource(JSONLParams(path=str(tmp_path / "a.jsonl.gz"))).expected_bytes
+    assert 0.5 * len(content) < packed < 2 * len(content)
 
 
 def test_the_size_of_a_broken_file_is_that_of_its_good_beginning(tmp_path: Path) -> None:
