@@ -36,14 +36,14 @@ def find(name: str, option: str = "--config ") -> Path:
         path = user_path(name)
     except ConfigError as error:
         raise ConfigError(f"{option}{error}") from None
-    if path.is_dir():
-        raise ConfigError(f"{option}{name}: is a folder; a TOML file is expected")
-    if path.exists():  # a pipe as well: --config <(make-config)
+    if path.exists() and not path.is_dir():  # a pipe as well: --config <(make-config)
         return path
     # A path into the recipes folder works from anywhere, so that the README's command runs outside a checkout as well.
     bare = path.parent == Path(".") or path.parent.as_posix().endswith("config/recipes")
     if bare and path.suffix in ("", ".toml") and path.stem in recipe_names():
-        return RECIPES / f"{path.stem}.toml"
+        return RECIPES / f"{path.stem}.toml"  # a folder of that name, with its data, stands in nobody's way
+    if path.is_dir():
+        raise ConfigError(f"{option}{name}: is a folder; a TOML file is expected")
     hint = suggestion(path.stem, recipe_names())
     raise ConfigError(f"{option}{name}: no such file{hint}; packaged recipes: {', '.join(recipe_names())}")
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from cli import data, main
+
 ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.slow
@@ -66,6 +68,10 @@ def test_every_command_answers(installed, tmp_path):
         done = run([installed / script, "--help"], cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "Usage" in done.stdout
+    for words in [[verb] for verb in main.COMMANDS] + [["data", verb] for verb in data.COMMANDS]:
+        done = run([installed / "flowlm", *words, "--help"], cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert f"flowlm {' '.join(words)}" in done.stdout
 
 
 def test_a_recipe_by_its_bare_name_and_a_mistake(installed, tmp_path):

@@ -157,7 +157,7 @@ def open_text(
         with tell_warnings(say):
             tokenizer = build_tokenizer(tokenizer_params, lambda: corpus.train)
     check(tokenizer)
-    say(f"tokenizing {corpus.train.describe()}")
+    say(f"tokens: from {corpus.train.describe()}")
     loader = training_loader(corpus.train, tokenizer, data, context_length, seed)
     held_out = None
     if corpus.validation is not None:

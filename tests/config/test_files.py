@@ -27,6 +27,12 @@ def test_a_file_in_the_folder_wins_over_a_recipe(tmp_path, monkeypatch):
     assert files.find("quickstart").resolve() == tmp_path / "quickstart"
 
 
+def test_a_folder_of_the_name_of_a_recipe_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tinystories").mkdir()
+    assert files.find("tinystories") == files.RECIPES / "tinystories.toml"
+
+
 def test_a_missing_file_lists_the_recipes():
     with pytest.raises(ConfigError) as caught:
         files.find("quikstart")

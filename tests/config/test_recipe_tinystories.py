@@ -27,13 +27,19 @@ def write_parquet(folder):
         part.to_parquet(str(folder / "data" / f"{split}-00000-of-00001-0123456789abcdef.parquet"))
 
 
+def offline_settings():
+    """Return the settings of the header's command for a machine without a network."""
+    return re.findall(r"--set (\S+)", (RECIPES / "tinystories.toml").read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("streaming", [False, True])
-def test_it_trains_offline(tmp_path, streaming, monkeypatch):
+def test_it_trains_offline_as_its_header_says(tmp_path, streaming, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE")  # the recipe's own switch must do
+    monkeypatch.chdir(tmp_path)
+    assert "--local-dir tinystories" in (RECIPES / "tinystories.toml").read_text(encoding="utf-8")
     write_parquet(tmp_path / "tinystories")
     settings = [
-        f"data.source.path={tmp_path / 'tinystories'}",
-        "data.source.offline=true",
+        *offline_settings(),
         f"data.source.cache_dir={tmp_path / 'hf'}",
         f"data.source.streaming={str(streaming).lower()}",
         "data.workers=1",
@@ -52,9 +58,6 @@ def test_it_trains_offline(tmp_path, streaming, monkeypatch):
     assert (tmp_path / "run" / "checkpoints" / "step-2").is_dir()
 
 
-def test_its_offline_commands_name_real_keys():
-    text = (RECIPES / "tinystories.toml").read_text(encoding="utf-8")
-    settings = re.findall(r"--set (\S+)", text)
-    assert len(settings) == 2
-    source = load(TrainParams, "tinystories", [parse(setting) for setting in settings]).data.source
+def test_its_offline_settings_are_two():
+    source = load(TrainParams, "tinystories", [parse(setting) for setting in offline_settings()]).data.source
     assert (source.path, source.offline) == ("tinystories", True)
