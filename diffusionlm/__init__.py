@@ -16,7 +16,7 @@ def load(
     name: str,
     *,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: Literal["fp32", "bf16", "fp64"] = "fp32",
     weights: Literal["ema", "model"] | None = None,
     read_as: str | None = None,
 ) -> LanguageModel:
@@ -25,7 +25,7 @@ def load(
     Args:
         name: A run folder (its newest good checkpoint), ``run@best``, or a checkpoint folder.
         device: Where it computes.
-        precision: Arithmetic of the network.
+        precision: Arithmetic of the network; in fp64 a sample is the same in any batch.
         weights: The averaged weights or the last ones; None = averaged where there are any.
         read_as: Another process that it was trained on and is read as: "ar" for objective "joint".
 

@@ -7,7 +7,9 @@ like a slip of the fingers the nearest valid one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -127,9 +129,16 @@ def _unknown_key(root: type[Strict], place: Place, value: Any) -> str:
     elif inside := [key for key in _keys_inside(value) if key in set(dotted_keys(root))]:
         text += f"; did you mean {inside[0]!r}?"
     elif elsewhere := [key for key in dotted_keys(root) if key.rpartition(".")[2] == leaf]:
-        text += f"; did you mean {elsewhere[0]!r}?"
+        near = max(elsewhere, key=lambda key: _together(key, place.dotted))
+        text += f"; did you mean {near!r}?"
     method = f" of {params_name(place.owners[0])!r}" if len(place.owners) == 1 and is_method(place.owners[0]) else ""
     return f"{text}; allowed{method}: {', '.join(known)}"
+
+
+def _together(one: str, other: str) -> int:
+    """Return how many tables two dotted keys share from the top."""
+    pairs = zip(one.split("."), re.sub(r"\[\d+\]", "", other).split("."))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _keys_inside(value: Any) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""What the code imports is what an installation brings: the base, an extra, or for benches alone the development group.
+"""What the code imports is what an installation brings: the base, an extra, or for benches the development group.
 
-The development environment holds everything, so that users alone would notice a package that ``pyproject.toml`` does not
+The development environment holds everything, so users alone would notice a package that ``pyproject.toml`` does not
 name.
 """
 

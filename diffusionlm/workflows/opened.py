@@ -12,7 +12,7 @@ from diffusionlm.objective import network_head, trained_process
 from diffusionlm.process import Process
 from diffusionlm.tokenizer import Tokenizer
 from diffusionlm.workflows.command import AnyObjective
-from diffusionlm.workflows.runtime import DTYPES, choose_device, set_threads
+from diffusionlm.workflows.runtime import choose_device, network_dtype, set_threads
 from diffusionlm.workflows.talk import say, tell_warnings
 from diffusionlm.workflows.use_params import CheckpointParams
 
@@ -40,16 +40,18 @@ def open_checkpoint(params: CheckpointParams) -> Opened:
 
     Raises:
         CheckpointError: There is no good one.
-        ConfigError: The device is not available, or the network cannot be read as the process that is named.
+        ConfigError: The device or its arithmetic is not available, or the network cannot be read as the process that
+            is named.
     """
     device = choose_device(params.device)
+    dtype = network_dtype(params.precision, device)
     set_threads(params.threads)
     resolved = resolve_checkpoint(params.checkpoint)
     for skipped in resolved.skipped:
         say(f"passed over: {skipped.reason}")
     checkpoint = load_checkpoint(resolved.path)
     model = load_model(checkpoint, device=str(device), weights=params.weights)
-    model.compute_dtype = DTYPES[params.precision]
+    model.compute_dtype = dtype
     with tell_warnings():
         process = checkpoint.build_process()
     objective = checkpoint.objective_params(AnyObjective)

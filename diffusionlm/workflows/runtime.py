@@ -8,10 +8,11 @@ from typing import Literal
 
 import torch
 
+from diffusionlm.device import WITHOUT_FLOAT64
 from diffusionlm.errors import ConfigError
-from diffusionlm.workflows.command import Device, Precision
+from diffusionlm.workflows.command import Device
 
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_HEAP_BLOCK = 32 << 20
 
@@ -27,6 +28,19 @@ def choose_device(wanted: Device) -> torch.device:
         raise ConfigError(f'device {wanted!r} is not available here; set device = "auto" or "cpu"')
     found = next((name for name in there if there[name]()), "cpu") if wanted == "auto" else wanted
     return torch.device(found)
+
+
+def network_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Return the dtype that a precision names.
+
+    Raises:
+        ConfigError: The device has no such arithmetic.
+    """
+    if precision == "fp64" and device.type in WITHOUT_FLOAT64:
+        raise ConfigError(
+            f'precision "fp64" is not available on {device.type}; set device = "cpu", or precision "fp32"'
+        )
+    return DTYPES[precision]
 
 
 def training_dtype(precision: Literal["auto", "fp32", "bf16"], device: torch.device) -> torch.dtype:

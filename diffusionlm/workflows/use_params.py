@@ -24,8 +24,8 @@ class CheckpointParams(CommandParams):
     """Another process that the network was trained on and is to be read as: "ar" for objective "joint"."""
     device: Device = "auto"
     """Where to compute; auto = CUDA, else MPS, else CPU."""
-    precision: Precision = "fp32"
-    """Arithmetic of the network."""
+    precision: Precision | Literal["fp64"] = "fp32"
+    """Arithmetic of the network. In fp64 a sample or score is the same in any batch, to the last id or digit."""
     threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     """CPU threads of torch; 0 = torch's own choice."""
 

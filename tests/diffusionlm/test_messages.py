@@ -4,6 +4,7 @@ import pytest
 
 from diffusionlm.errors import ConfigError, PairingError
 from diffusionlm.messages import validated
+from diffusionlm.params import Strict
 from tests.config.toy import FastParams, ToyParams
 
 WRONG = {
@@ -38,6 +39,25 @@ def test_a_mistake_is_one_line(case: str) -> None:
     with pytest.raises(ConfigError) as raised:
         validated(ToyParams, values, "methods.one")
     assert str(raised.value) == f"methods.one.{line}"
+
+
+class Inner(Strict):
+    path: str = ""
+
+
+class Near(Strict):
+    inner: Inner = Inner()
+
+
+class Nested(Strict):
+    far: Inner = Inner()
+    near: tuple[Near, ...] = ()
+
+
+def test_of_a_key_that_several_tables_have_the_nearest_is_suggested() -> None:
+    with pytest.raises(ConfigError) as raised:
+        validated(Nested, {"near": [{"path": "a"}]})
+    assert str(raised.value) == "near[0].path: unknown key; did you mean 'near.inner.path'?; allowed: inner"
 
 
 def test_a_pair_that_does_not_fit_stays_what_it_is() -> None:

@@ -48,3 +48,12 @@ def test_otherwise_it_is_the_process_that_it_was_trained_with(joint: str) -> Non
 def test_what_it_was_not_trained_on_is_refused(joint: str) -> None:
     with pytest.raises(PairingError, match=r"read_as = 'block': objective 'joint' .* on process mask and ar, not on"):
         diffusionlm.load(joint, read_as="block", device="cpu")
+
+
+def test_in_float64_a_batch_changes_no_sample_and_no_score(joint: str) -> None:
+    model = diffusionlm.load(joint, device="cpu", precision="fp64")
+    prompts = ["the ", "flow of", "", "noise"]
+    alone, together = (model.generate(prompts, length=12, samples=5, batch_size=size) for size in (1, 20))
+    assert [one.ids for one in alone] == [one.ids for one in together]
+    scores = [model.score(prompts[:2], batch_size=size).nats_per_token for size in (1, 2)]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-13)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffusionlm.errors import ConfigError
-from diffusionlm.workflows.runtime import choose_device
+from diffusionlm.workflows.runtime import choose_device, network_dtype
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,11 @@ def test_a_device_that_is_not_there(name, monkeypatch):
         ConfigError, match=rf"^device '{name}' is not available here; set device = \"auto\" or \"cpu\"$"
     ):
         choose_device(name)
+
+
+def test_precisions():
+    cpu = torch.device("cpu")
+    names = {name: network_dtype(name, cpu) for name in ("fp32", "bf16", "fp64")}
+    assert names == {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
+    with pytest.raises(ConfigError, match=r"^precision \"fp64\" is not available on mps; set device = \"cpu\", or "):
+        network_dtype("fp64", torch.device("mps"))
