@@ -13,6 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import main
+from diffusionlm.workflows.train import train
+from tests.diffusionlm.workflows.runs import configuration, write_text
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -134,6 +136,18 @@ def test_the_example_of_extending_works(tmp_path, monkeypatch):
     module = importlib.import_module("straight_example")
     schedule = module.Straight(module.StraightParams(warmup_steps=2))
     assert [schedule.multiplier(step, 4) for step in range(4)] == [0.5, 0.75, 0.5, 0.25]
+
+
+def test_the_python_of_the_readme_works(tmp_path, monkeypatch, capsys):
+    model = {"layers": 1, "width": 32, "heads": 2, "context_length": 48}
+    train(configuration(write_text(tmp_path), tmp_path / "runs" / "quickstart", model=model, training={"steps": 2}))
+    capsys.readouterr()
+    monkeypatch.chdir(tmp_path)
+    [code] = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    exec(code, {})
+    printed = capsys.readouterr().out
+    assert "def add(a, b):" in printed
+    assert float(printed.split()[-2]) > 0
 
 
 def test_no_page_names_what_is_not_the_projects():
