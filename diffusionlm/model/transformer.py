@@ -215,9 +215,18 @@ class Transformer(nn.Module):
                 continue
             elif name == "head":
                 std = 1.0 / fan_in
-            nn.init.trunc_normal_(module.weight, std=std, a=-3 * std, b=3 * std)
+            _truncated_normal_(module.weight, std)
         # A tied embedding doubles as the head, where unit variance would give logits of variance D.
         nn.init.normal_(self.embedding, std=1.0 / math.sqrt(self.params.width) if self.params.tied else 1.0)
+
+
+def _truncated_normal_(weight: torch.Tensor, std: float) -> None:
+    """Draw from a normal law within three deviations, by inverting its distribution function.
+
+    torch's own ``trunc_normal_`` draws other numbers from version to version; a run of one seed should not.
+    """
+    bound = math.erf(3.0 / math.sqrt(2.0))
+    weight.uniform_(-bound, bound).erfinv_().mul_(std * math.sqrt(2.0)).clamp_(-3.0 * std, 3.0 * std)
 
 
 def build_model(params: TransformerParams, vocabulary: Vocabulary, seed: int) -> Transformer:
