@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
@@ -42,7 +43,7 @@ class ChangingLine:
         self._every = LOG_SECONDS if self._bar.disable else SCREEN_SECONDS
         self._shown = time.perf_counter() if since is None else since
 
-    def __enter__(self) -> ChangingLine:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from diffusionlm.data.documents import Documents, text_to_bytes
 from diffusionlm.data.rows import RowLoader
 from diffusionlm.data.store import store_in_memory
-from diffusionlm.errors import ConfigError
 from diffusionlm.evaluation import LikelihoodReport, likelihood
 from diffusionlm.generation import (
     Draft,
@@ -30,6 +29,7 @@ from diffusionlm.messages import validated
 from diffusionlm.workflows.corpus import batches_in_order
 from diffusionlm.workflows.opened import Opened
 from diffusionlm.workflows.talk import plural
+from diffusionlm.workflows.use_params import ScoringParams
 
 T = TypeVar("T")
 
@@ -120,9 +120,7 @@ class LanguageModel:
             DataError: There is no text in the texts.
         """
         opened = self.opened
-        for name, value, least in (("draws", draws, 1), ("seed", seed, 0), ("batch_size", batch_size, 1)):
-            if value < least:
-                raise ConfigError(f"{name}: {value} is not allowed; it must be greater than or equal to {least}")
+        how = validated(ScoringParams, {"draws": draws, "seed": seed, "batch_size": batch_size})
         documents = _Texts(_listed(texts, "texts"))
         loader = RowLoader(
             store_in_memory(documents, opened.tokenizer), opened.checkpoint.model.context_length, "one_per_row"
@@ -130,9 +128,9 @@ class LanguageModel:
         return likelihood(
             opened.model,
             opened.process,
-            batches_in_order(loader, size=batch_size),
+            batches_in_order(loader, size=how.batch_size),
             opened.tokenizer.byte_lengths(),
-            draws=draws,
-            seed=seed,
+            draws=how.draws,
+            seed=how.seed,
             device=opened.device,
         )

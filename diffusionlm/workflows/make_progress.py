@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 from diffusionlm.runlog.resident import PeakMemory
 from diffusionlm.workflows.changing_line import ChangingLine, clock
 from diffusionlm.workflows.talk import plural
 
 
-class MakeProgress:
+class MakeProgress(ChangingLine):
     """Shows how far one text is. Use as a context manager; called with the documents, tokens and bytes done so far.
 
     Args:
@@ -22,25 +21,14 @@ class MakeProgress:
 
     def __init__(self, side: str, begun_with: int, expected: int | None, memory: PeakMemory) -> None:
         self.side, self.begun_with, self.expected, self.memory = side, begun_with, expected, memory
-        self._line = ChangingLine(f"{side}: …")
         self._began = time.perf_counter()
-
-    def __enter__(self) -> MakeProgress:
-        self._line.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._line.__exit__(kind, error, trace)
+        super().__init__(f"{side}: …", self._began)
 
     def __call__(self, documents: int, tokens: int | None, size: int) -> None:
         """Show what has been done so far; None where no tokens are made."""
         self.memory.note()
         seconds = time.perf_counter() - self._began
-        self._line.show(
-            lambda: progress_words(self.side, documents, tokens, size, seconds, self.begun_with, self.expected)
-        )
+        self.show(lambda: progress_words(self.side, documents, tokens, size, seconds, self.begun_with, self.expected))
 
 
 def progress_words(

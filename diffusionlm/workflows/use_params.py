@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from diffusionlm.generation.params import GenerationParams, InfillingParams
+from diffusionlm.params import Strict
 from diffusionlm.workflows.command import MOST_THREADS, AnySource, CommandParams, Device, Precision
 
 
@@ -75,7 +76,18 @@ class InfillParams(SampleOutputParams):
         return self
 
 
-class EvalParams(CheckpointParams):
+class ScoringParams(Strict):
+    """How a likelihood is estimated, for eval and for a call from Python."""
+
+    draws: int = Field(default=8, ge=1)
+    """Noise levels per row, on a stratified grid; from two on, the error from the noise alone is reported as well."""
+    batch_size: int = Field(default=32, gt=0)
+    """Rows per forward pass; the value does not depend on it."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the noise."""
+
+
+class EvalParams(ScoringParams, CheckpointParams):
     """Bound the likelihood of a text under a checkpoint."""
 
     command: ClassVar[str] = "eval"
@@ -84,16 +96,10 @@ class EvalParams(CheckpointParams):
     """The text to score; unset = the held-out split of the checkpoint's own data."""
     documents: int | None = Field(default=None, gt=0)
     """Documents to score, the first of the text; unset = all."""
-    draws: int = Field(default=8, ge=1)
-    """Noise levels per row, on a stratified grid; from two on, the error from the noise alone is reported as well."""
-    batch_size: int = Field(default=32, gt=0)
-    """Rows per forward pass; the value does not depend on it."""
     estimator: Literal["exact_count", "bernoulli"] = "exact_count"
     """Noise exactly n of a document's tokens (n uniform, less variance), or each token alone (same mean)."""
     bound: Literal["nelbo", "gkl"] = "nelbo"
     """The negative ELBO, tight; or discrete flow matching's generalised KL, loose where noise can look like text."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of the noise."""
     format: Literal["text", "json"] = "text"
     """What goes to stdout: a table, or one JSON object."""
 

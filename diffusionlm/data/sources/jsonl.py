@@ -85,7 +85,7 @@ class JSONLSource(Source):
                 return expansion  # nothing is known of a line as long as that
         taken = text = 0
         try:
-            for line in io.BytesIO(content):
+            for line in io.BytesIO(content.removeprefix(codecs.BOM_UTF8)):
                 taken += len(line)
                 text += len(self._document(line, "")) if line.strip() else 0
         except DataError:

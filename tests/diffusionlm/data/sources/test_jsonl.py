@@ -95,6 +95,8 @@ def test_the_size_of_a_broken_file_is_that_of_its_good_beginning(tmp_path: Path)
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text": "abcde"}\n' * 10 + b"no json\n")
     assert 40 <= JSONLSource(JSONLParams(path=str(path))).expected_bytes <= 60
+    path.write_bytes(b"\xef\xbb\xbf" + b'{"text": "abcde"}\n' * 10)
+    assert 45 <= JSONLSource(JSONLParams(path=str(path))).expected_bytes <= 55
     path.write_bytes(b"")
     assert JSONLSource(JSONLParams(path=str(path))).expected_bytes == 0
     (tmp_path / "b.jsonl.gz").write_bytes(b"this is no gzip file")
